@@ -1,0 +1,150 @@
+"""Settings: built-in defaults, then ``mm-milvus.toml``, then ``MM_MILVUS_*``, then arguments; the last one wins.
+
+One name everywhere: the key ``batch_size`` of the file is ``MM_MILVUS_BATCH_SIZE`` in the environment,
+``--batch-size`` on the command line and ``batch_size=`` in Python.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from mm_milvus.errors import ConfigError
+from mm_milvus.records import FieldType
+
+__all__ = ["CONFIG_FILE", "ENV_PREFIX", "Settings", "load_settings"]
+
+CONFIG_FILE = "mm-milvus.toml"
+ENV_PREFIX = "MM_MILVUS_"
+
+
+def _split(value: Any) -> Any:
+    """Lists may be written as one string with commas: that is all an environment variable can hold."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _pairs(value: Any) -> Any:
+    """Tables may be written as ``key=value,key=value``."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in _split(value)]
+    if bad := next((key for key, sep, _ in pairs if not sep), None):
+        raise ValueError(f"expected key=value, got {bad!r}")
+    return {key.strip(): item.strip() for key, _, item in pairs}
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Mapped = Annotated[dict[str, str], BeforeValidator(_pairs)]
+Typed = Annotated[dict[str, FieldType], BeforeValidator(_pairs)]
+
+
+class Settings(BaseModel):
+    """All settings of the package, validated and frozen. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    # where
+    uri: str = Field("./mm-milvus.db", min_length=1, description="path of a Milvus Lite file or URL of a server")
+    token: str | None = Field(None, repr=False, description="user:password or API key of the server")
+    collection: str = Field("products", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", description="collection name")
+    timeout: float = Field(60.0, gt=0, description="seconds that one call to Milvus may take")
+    consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = Field(
+        "Strong", description="consistency level of searches on a server"
+    )
+    # model
+    encoder: str | None = Field(None, description="offline, a model name[@revision] or a local folder")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N, mps")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="dtype of the model")
+    # fusion
+    fusion: Literal["blocks", "sum", "product"] | None = Field(None, description="how the vectors are fused")
+    image_weight: float = Field(0.5, ge=0, description="weight of the picture in the fusion `sum`")
+    text_weight: float = Field(0.5, ge=0, description="weight of the text in the fusion `sum`")
+    # collection
+    vector_dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="dtype of stored vectors")
+    partition_key: str | None = Field(None, description="attribute that partitions the collection")
+    ef: int | None = Field(None, ge=1, le=32768, description="HNSW search width on a server")
+    # ingest
+    batch_size: int = Field(64, ge=1, le=4096, description="products per batch")
+    rejects: Path | None = Field(None, description="file of rejected rows; default beside the catalog")
+    max_reject_rate: float = Field(0.05, ge=0, le=1, description="share of rejected rows that is still a success")
+    allow_root: Annotated[tuple[Path, ...], BeforeValidator(_split)] = Field(
+        (), description="folders outside the catalog's own that pictures may come from"
+    )
+    allow_private_hosts: bool = Field(False, description="let picture URLs point into private networks")
+    missing_image: Literal["keep", "reject"] = Field("keep", description="a row with text whose picture fails")
+    text_fields: Names | None = Field(None, description="attributes that are embedded as text, in order")
+    mapping: Mapped = Field(default_factory=dict, description="our field -> column of the catalog")
+    types: Typed = Field(default_factory=dict, description="attribute -> type, where inference is wrong")
+    dry_run: bool = Field(False, description="show mapping, schema and first rejects; do not touch Milvus")
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with ``changes``, validated. None means "not given" and leaves the setting as it is."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return _validate(self.model_dump() | given, "arguments") if given else self
+
+
+def load_settings(
+    file: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    **arguments: Any,
+) -> Settings:
+    """Settings from ``file`` (default: ``mm-milvus.toml`` here, if there is one), environment and arguments.
+
+    Arguments that are None count as not given. Raises ConfigError with the name of the bad key.
+    """
+    environ = os.environ if environ is None else environ
+    file = file or environ.get(ENV_PREFIX + "CONFIG")
+    values = _read_file(Path(file), required=True) if file else _read_file(Path(CONFIG_FILE), required=False)
+    _validate(values, str(file or CONFIG_FILE))
+    values |= _read_environment(environ)
+    values |= {name: value for name, value in arguments.items() if value is not None}
+    return _validate(values, "settings")
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    if not required and not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read the config file {path}: {error}") from error
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables of ours. An unknown one is a typing mistake and refused; CONFIG names the file itself."""
+    values = {}
+    for variable, value in environ.items():
+        if not variable.startswith(ENV_PREFIX) or variable == ENV_PREFIX + "CONFIG":
+            continue
+        name = variable.removeprefix(ENV_PREFIX).lower()
+        if name not in Settings.model_fields:
+            raise ConfigError(f"unknown environment variable {variable}{_nearest(name)}")
+        if value:
+            values[name] = value
+    return values
+
+
+def _validate(values: Mapping[str, Any], source: str) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            raise ConfigError(f"unknown setting {key!r} in {source}{_nearest(key)}") from None
+        raise ConfigError(f"bad value for {key!r} in {source}: {problem['msg']}, got {problem['input']!r}") from None
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(Settings.model_fields), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

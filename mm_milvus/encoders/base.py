@@ -1,0 +1,75 @@
+"""What an encoder is: a specification that identifies it, and methods that turn texts and pictures into unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = ["DefaultWeights", "Encoder", "EncoderSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultWeights:
+    """Weights of a query's signals where the user gives none, from measurement of the encoder.
+
+    ``image`` and ``text`` apply when a query mixes both kinds. In a joint space a text signal is compared
+    with the products' texts and pictures alike: ``text_on_image`` is the share that goes to the picture block.
+    """
+
+    image: float = 0.5
+    text: float = 0.5
+    text_on_image: float = 0.0
+    image_on_text: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """Identity and properties of an encoder. Two encoders with one (name, revision) give the same vectors."""
+
+    name: str  # "offline", a model name, or the name of a local folder
+    revision: str  # commit, or a fingerprint of the weights
+    family: str  # offline, clip, siglip, siglip2, chinese_clip, altclip, towers
+    text_dim: int
+    image_dim: int
+    joint: bool  # text and picture vectors live in one space and can be compared
+    preprocessing: str  # one line: sizes, resampling, normalisation, text treatment
+    max_tokens: int  # longer texts are cut by the model
+    max_chars: int  # what fits in max_tokens for ordinary product text; the text template is cut to this
+    languages: tuple[str, ...] = ()
+    licence: str = "unknown"
+    weights: DefaultWeights = field(default_factory=DefaultWeights)
+    # Mean of the unit vectors of ordinary products, NOT renormalised: what a missing modality is replaced by.
+    # None: estimated from the first rows of the first ingest and stamped on the collection.
+    image_mean: tuple[float, ...] | None = None
+    text_mean: tuple[float, ...] | None = None
+    # Mean of the unit vectors of generic shop queries (text side, with the query treatment).
+    query_text_mean: tuple[float, ...] | None = None
+
+
+class Encoder(Protocol):
+    """Turns texts and pictures into vectors. Implementations keep the order and return float32 on the CPU."""
+
+    @property
+    def spec(self) -> EncoderSpec: ...
+
+    @property
+    def device(self) -> str:
+        """Device the model runs on, as torch names it."""
+        ...
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Product texts -> (N, text_dim) float32, L2-normalised, on the CPU."""
+        ...
+
+    def encode_query_text(self, texts: Sequence[str]) -> Tensor:
+        """Query texts -> (N, text_dim) float32, L2-normalised; differs where the model has a query prompt."""
+        ...
+
+    def encode_image(self, images: Sequence[Image]) -> Tensor:
+        """RGB pictures of any size -> (N, image_dim) float32, L2-normalised, on the CPU."""
+        ...

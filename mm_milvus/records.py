@@ -1,0 +1,212 @@
+"""The things that travel between the rooms: small immutable records without behaviour of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Vector = npt.NDArray[np.float32]
+
+__all__ = [
+    "Crop",
+    "Embedded",
+    "Field",
+    "FieldType",
+    "Hit",
+    "IngestReport",
+    "Page",
+    "Product",
+    "Query",
+    "Rejected",
+    "Row",
+    "Schema",
+    "Signal",
+]
+
+
+class FieldType(StrEnum):
+    """Type of an attribute, as it is stored and as filters see it."""
+
+    BOOL = "bool"
+    INT64 = "int64"
+    DOUBLE = "double"
+    VARCHAR = "varchar"
+    ARRAY_BOOL = "array<bool>"
+    ARRAY_INT64 = "array<int64>"
+    ARRAY_DOUBLE = "array<double>"
+    ARRAY_VARCHAR = "array<varchar>"
+    JSON = "json"
+
+    @property
+    def element(self) -> FieldType | None:
+        """Type of the elements of an array, None for anything else."""
+        return FieldType(self.value[6:-1]) if self.value.startswith("array<") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One attribute of a collection. ``typed`` fields are Milvus columns, the others live in the dynamic field."""
+
+    name: str
+    type: FieldType
+    typed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The attributes of a collection, in the order in which the catalog first shows them."""
+
+    fields: tuple[Field, ...] = ()
+
+    def get(self, name: str) -> Field | None:
+        return next((field for field in self.fields if field.name == name), None)
+
+    def types(self) -> dict[str, FieldType]:
+        return {field.name: field.type for field in self.fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A catalog row that can be ingested.
+
+    ``attributes`` holds everything that will be stored, title and description included, under its
+    canonical name and in the type of the schema; a missing value is absent, never None.
+    ``images`` are references as written: a path, an http(s) URL or a data URI.
+    """
+
+    line: int  # 1-based: line of the file, row of the table
+    id: str
+    attributes: Mapping[str, Any]
+    images: tuple[str, ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)  # the row as it was read, for the rejects file
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that was refused, or (``kept``) a row that was stored without its picture."""
+
+    line: int
+    id: str | None
+    stage: Literal["read", "map", "type", "fetch", "decode", "encode", "write"]
+    reason: str  # one line
+    record: Any = None  # the row as it was read; text where it could not be parsed
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A product with its unit vectors; None where the product lacks that modality."""
+
+    product: Product
+    text: str
+    image_vec: Vector | None  # (D_image,) float32, unit norm
+    text_vec: Vector | None  # (D_text,) float32, unit norm
+    image_hash: str = ""
+    text_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A complete row of the collection. A write replaces the whole row of that id."""
+
+    id: str
+    text: str  # what was embedded
+    fused: Vector  # (D_fused,) float32
+    has_image: bool
+    has_text: bool
+    attributes: Mapping[str, Any]
+    image: str = ""  # where the first picture is (absolute path or URL), for display
+    image_hash: str = ""
+    text_hash: str = ""
+    attributes_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A rectangle of a query picture, in pixels after EXIF rotation; the origin is the top left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One part of a query. ``weight`` None means the encoder's default for the kind; it may be negative."""
+
+    kind: Literal["text", "image", "id"]
+    value: Any  # str for text and id; path, URL, data URI, bytes or PIL image for image
+    weight: float | None = None
+    crop: Crop | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to search for: signals, a filter in Milvus' syntax, and the part of the ranking to return."""
+
+    signals: tuple[Signal, ...]
+    filter: str | None = None
+    limit: int = 10
+    offset: int = 0
+    fields: tuple[str, ...] | None = None  # attributes to return; None for all
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One product of a page. ``score`` is the weighted mean of the signals' similarities, at most 1."""
+
+    id: str
+    score: float
+    attributes: Mapping[str, Any]
+    image: str = ""  # where its first picture is, "" when unknown
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"id": self.id, "score": self.score, "attributes": dict(self.attributes)}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The answer to a query: hits in falling score; ``total`` counts the products that pass the filter."""
+
+    hits: tuple[Hit, ...]
+    total: int
+    took_ms: float
+    limit: int = 10
+    offset: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON shape of ``mm-milvus query --json``."""
+        return {
+            "hits": [hit.to_dict() for hit in self.hits],
+            "total": self.total,
+            "took_ms": round(self.took_ms, 3),
+            "limit": self.limit,
+            "offset": self.offset,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did. ``read == written + unchanged + rejected``; ``kept`` rows are among the written."""
+
+    collection: str
+    read: int = 0
+    written: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    kept: int = 0  # stored without their picture
+    images_encoded: int = 0
+    texts_encoded: int = 0
+    seconds: float = 0.0
+    rejects_file: str | None = None
+    stopped: str | None = None  # why it ended early ("interrupted"), None when the catalog was read to its end
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}

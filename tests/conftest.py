@@ -1,0 +1,62 @@
+"""Fixtures that every room shares: a real embedded file, a real server, real photos."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def server_uri() -> Iterator[str]:
+    """URI of a real Milvus 2.3.5. MILVUS_TEST_URI names one that already runs; otherwise one is started."""
+    if running := os.environ.get("MILVUS_TEST_URI"):
+        yield running
+        return
+    milvus = pytest.importorskip("milvus", reason="the pip-installable Milvus server is not installed")
+    folder = tempfile.mkdtemp(prefix="mm-milvus-server-")
+    server = milvus.MilvusServer()
+    server.set_base_dir(folder)
+    with contextlib.chdir(os.getcwd()):  # its start() changes the working directory
+        server.start()
+    yield f"http://127.0.0.1:{server.listen_port}"
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def lite_uri(tmp_path: Path) -> str:
+    """Path of a Milvus Lite file that does not exist yet."""
+    return str(tmp_path / "shop.db")
+
+
+def _catalog(name: str) -> Path:
+    path = SHARED_DATA / name / "catalog.jsonl"
+    if not path.is_file():
+        pytest.skip(f"the test data folder ../shared/data/{name} is not there")
+    return path
+
+
+@pytest.fixture(scope="session")
+def retail_catalog() -> Path:
+    """84 real products with photos, texts and prices."""
+    return _catalog("retail")
+
+
+@pytest.fixture(scope="session")
+def eshop_catalog() -> Path:
+    """101 products with WEBP pictures and long descriptions."""
+    return _catalog("eshop")
+
+
+@pytest.fixture(scope="session")
+def clothing_catalog() -> Path:
+    """5,096 photos of garments with a label each."""
+    return _catalog("clothing")
