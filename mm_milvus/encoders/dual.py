@@ -1,0 +1,133 @@
+"""CLIP-type models: one space for words and pictures. CLIP, SigLIP, SigLIP 2, Chinese-CLIP and AltCLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from mm_milvus.encoders.base import DefaultWeights, EncoderSpec
+from mm_milvus.encoders.pretrained import (
+    CHARS_PER_TOKEN,
+    Pixels,
+    Tokens,
+    choose_device,
+    choose_dtype,
+    in_steps,
+    licence_of,
+    load_config,
+    load_model,
+    loading,
+    on_device,
+    probe_image,
+)
+from mm_milvus.encoders.source import Source, read_json
+from mm_milvus.errors import EncoderError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = ["FAMILIES", "DualEncoder", "Family"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How the texts of a family are treated. The wrong padding costs SigLIP most of its accuracy."""
+
+    lowercase: bool = False
+    fixed: bool = False  # every text padded to the full length, no attention mask
+    example: str = ""  # name of a checkpoint
+
+
+# By the model_type of config.json. SigLIP 2 of fixed resolution is a `siglip`, its NaFlex variant a `siglip2`.
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "clip": Family(example="openai/clip-vit-base-patch32"),
+        "siglip": Family(lowercase=True, fixed=True, example="google/siglip2-base-patch16-224"),
+        "siglip2": Family(lowercase=True, fixed=True, example="google/siglip2-base-patch16-naflex"),
+        "chinese_clip": Family(example="OFA-Sys/chinese-clip-vit-base-patch16"),
+        "altclip": Family(example="BAAI/AltCLIP"),
+    }
+)
+
+
+class DualEncoder:
+    """A CLIP-type checkpoint of transformers as an encoder with a joint space."""
+
+    def __init__(self, source: Source, *, device: str = "cpu", dtype: str = "float32") -> None:
+        """Loads the model in ``source.folder``. Raises EncoderError when it cannot be loaded or used."""
+        name, family = _family(source)
+        self._device = choose_device(device)
+        self._dtype = choose_dtype(dtype, self._device)
+        config = load_config(source).text_config
+        self._tokens = Tokens(source, config, lowercase=family.lowercase, fixed=family.fixed)
+        self._pixels = Pixels(source)
+        self._model = load_model(source, self._device, self._dtype)  # last: it takes longest
+        text_dim, image_dim = self._widths(source)
+        self._spec = EncoderSpec(
+            name=source.name,
+            revision=source.revision,
+            family=name,
+            text_dim=text_dim,
+            image_dim=image_dim,
+            joint=True,
+            preprocessing=f"{self._pixels.describe()}; {self._tokens.describe()}",
+            max_tokens=self._tokens.limit,
+            max_chars=self._tokens.limit * CHARS_PER_TOKEN,
+            licence=licence_of(source.name),
+            weights=DefaultWeights(image=0.5, text=0.5, text_on_image=0.5),
+        )
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self._spec
+
+    @property
+    def device(self) -> str:
+        return str(self._device)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (N, D) float32, unit norm, on the CPU."""
+        return in_steps(texts, self._spec.text_dim, self._device, self._text_features)
+
+    def encode_query_text(self, texts: Sequence[str]) -> Tensor:
+        """The same as ``encode_text``: these models have no query prompt."""
+        return self.encode_text(texts)
+
+    def encode_image(self, images: Sequence[Image]) -> Tensor:
+        """RGB pictures -> (N, D) float32, unit norm, on the CPU."""
+        return in_steps(images, self._spec.image_dim, self._device, self._image_features)
+
+    def _text_features(self, texts: Sequence[str]) -> Tensor:  # (N, D)
+        return self._run(self._model.get_text_features, self._tokens(texts))
+
+    def _image_features(self, images: Sequence[Image]) -> Tensor:  # (N, D)
+        return self._run(self._model.get_image_features, self._pixels(images))
+
+    def _run(self, features: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """``features`` without gradients; its output object holds the projected, not normalised vectors."""
+        import torch
+
+        with torch.inference_mode():
+            output: Tensor = features(**on_device(inputs, self._device, self._dtype)).pooler_output
+        return output
+
+    def _widths(self, source: Source) -> tuple[int, int]:
+        """Widths of the text and the image vectors, found by running the model once."""
+        with loading("model", source):  # a model that does not fit its config raises anything
+            text, image = self._text_features(["probe"]), self._image_features([probe_image()])
+        if text.shape[-1] != image.shape[-1]:
+            raise EncoderError(f"the texts and pictures of {source.name!r} have different widths")
+        return text.shape[-1], image.shape[-1]
+
+
+def _family(source: Source) -> tuple[str, Family]:
+    model_type = str(read_json(source.folder / "config.json").get("model_type"))
+    if model_type not in FAMILIES:
+        raise EncoderError(
+            f"the model {source.name!r} is of type {model_type!r}, supported are {', '.join(FAMILIES)}; "
+            "two models of one modality each are written towers:IMAGE+TEXT"
+        )
+    return model_type, FAMILIES[model_type]

@@ -1,0 +1,237 @@
+"""Two unimodal models as one encoder: a picture model (ViT, DINO, ConvNeXt, ...) and a text model (BERT, E5, ...).
+
+The two spaces have nothing to do with each other: words find words and pictures find pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mm_milvus.encoders.base import EncoderSpec
+from mm_milvus.encoders.pretrained import (
+    CHARS_PER_TOKEN,
+    Pixels,
+    Tokens,
+    choose_device,
+    choose_dtype,
+    in_steps,
+    licence_of,
+    load_config,
+    load_model,
+    loading,
+    on_device,
+    probe_image,
+)
+from mm_milvus.encoders.source import Source, read_json
+from mm_milvus.errors import EncoderError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = ["TowersEncoder"]
+
+# Picture models whose first token is the picture. Their pooler, where there is one, is a layer of another task
+# or was never trained; all other models are read through pooler_output.
+_FIRST_TOKEN = frozenset({"deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_msn"})
+_E5 = re.compile(r"(^|[^a-z0-9])e5([^a-z0-9]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _TextRecipe:
+    """How the vectors of a text model were meant to be made."""
+
+    pooling: str = "mean"  # mean, cls or max over the tokens
+    query: str = ""  # put before query texts
+    passage: str = ""  # put before product texts
+    most: int | None = None  # tokens
+    lowercase: bool = False
+
+
+class TowersEncoder:
+    """A picture model and a text model of transformers. Their vectors cannot be compared with each other."""
+
+    def __init__(self, image: Source, text: Source, *, device: str = "cpu", dtype: str = "float32") -> None:
+        """Loads both models. Raises EncoderError when one cannot be loaded or used."""
+        self._device = choose_device(device)
+        self._dtype = choose_dtype(dtype, self._device)
+        self._image = _ImageTower(image, self._device, self._dtype)
+        self._text = _TextTower(text, self._device, self._dtype)
+        limit = self._text.tokens.limit
+        self._spec = EncoderSpec(
+            name=f"towers:{image.name}+{text.name}",
+            revision=f"{image.revision}+{text.revision}",
+            family="towers",
+            text_dim=self._text.dim,
+            image_dim=self._image.dim,
+            joint=False,
+            preprocessing=f"{self._image.describe()}; {self._text.describe()}",
+            max_tokens=limit,
+            max_chars=limit * CHARS_PER_TOKEN,
+            licence="; ".join(dict.fromkeys((licence_of(image.name), licence_of(text.name)))),
+        )
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self._spec
+
+    @property
+    def device(self) -> str:
+        return str(self._device)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Product texts -> (N, text_dim) float32, unit norm, on the CPU."""
+        return self._encode_text(self._text.recipe.passage, texts)
+
+    def encode_query_text(self, texts: Sequence[str]) -> Tensor:
+        """Query texts -> (N, text_dim) float32, unit norm, on the CPU; with the model's query prompt."""
+        return self._encode_text(self._text.recipe.query, texts)
+
+    def encode_image(self, images: Sequence[Image]) -> Tensor:
+        """RGB pictures -> (N, image_dim) float32, unit norm, on the CPU."""
+        return in_steps(images, self._spec.image_dim, self._device, self._image.features)
+
+    def _encode_text(self, prompt: str, texts: Sequence[str]) -> Tensor:
+        prompted = [prompt + text for text in texts]
+        return in_steps(prompted, self._spec.text_dim, self._device, self._text.features)
+
+
+class _ImageTower:
+    """A picture model: the first token where that is the picture, else the pooled output, else the mean."""
+
+    def __init__(self, source: Source, device: torch.device, dtype: torch.dtype) -> None:
+        model_type = str(read_json(source.folder / "config.json").get("model_type"))
+        self._first_token = model_type in _FIRST_TOKEN
+        self._device, self._dtype = device, dtype
+        self._pixels = Pixels(source)
+        self._model = load_model(source, device, dtype, unused=("pooler.",) if self._first_token else ())
+        with loading("picture model", source):
+            self.dim = self.features([probe_image()]).shape[-1]
+
+    def features(self, images: Sequence[Image]) -> Tensor:  # (N, D)
+        import torch
+
+        with torch.inference_mode():
+            output = self._model(**on_device(self._pixels(images), self._device, self._dtype))
+            if self._first_token:
+                return output.last_hidden_state[:, 0]  # type: ignore[no-any-return]
+            pooled = getattr(output, "pooler_output", None)
+            return _flat(output.last_hidden_state if pooled is None else pooled)
+
+    def describe(self) -> str:
+        return f"{self._pixels.describe()}, {'first token' if self._first_token else 'pooled'}"
+
+
+def _flat(output: Tensor) -> Tensor:
+    """Pooled output (N, D) or (N, D, 1, 1), tokens (N, T, D) or a map (N, D, H, W) -> (N, D)."""
+    if output.ndim == 4:
+        return output.mean(dim=(2, 3))
+    return output.mean(dim=1) if output.ndim == 3 else output
+
+
+class _TextTower:
+    """A text model with the pooling, the prompts and the length that its sentence-transformers files name."""
+
+    def __init__(self, source: Source, device: torch.device, dtype: torch.dtype) -> None:
+        self.recipe = _recipe(source)
+        self._device, self._dtype = device, dtype
+        config, recipe = load_config(source), self.recipe
+        self.tokens = Tokens(source, config, lowercase=recipe.lowercase, fixed=False, most=recipe.most)
+        self._model = load_model(source, device, dtype, unused=("pooler.",))
+        with loading("text model", source):
+            self.dim = self.features(["probe"]).shape[-1]
+
+    def features(self, texts: Sequence[str]) -> Tensor:  # (N, D)
+        import torch
+
+        inputs = on_device(self.tokens(texts), self._device, self._dtype)
+        with torch.inference_mode():
+            hidden = self._model(**inputs).last_hidden_state.float()  # (N, T, D)
+            return _POOLINGS[self.recipe.pooling](hidden, inputs["attention_mask"].unsqueeze(-1).bool())
+
+    def describe(self) -> str:
+        prompts = f", prompts {self.recipe.query!r} and {self.recipe.passage!r}" if self.recipe.query else ""
+        return f"{self.tokens.describe()}, {self.recipe.pooling} pooling{prompts}"
+
+
+# Pooling: hidden (N, T, D) float32, mask (N, T, 1) bool -> (N, D)
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def _max(hidden: Tensor, mask: Tensor) -> Tensor:
+    return hidden.masked_fill(~mask, float("-inf")).amax(dim=1)  # padding must not win
+
+
+def _cls(hidden: Tensor, mask: Tensor) -> Tensor:
+    return hidden[:, 0]
+
+
+_POOLINGS = {"mean": _mean, "max": _max, "cls": _cls}
+
+
+# Recipe
+
+
+def _recipe(source: Source) -> _TextRecipe:
+    """From the files of sentence-transformers where there are any, else mean pooling and the prompts of E5."""
+    settings = _optional(source, "sentence_bert_config.json")
+    query, passage = _prompts(source)
+    _refuse_more_layers(source)
+    return _TextRecipe(
+        pooling=_pooling(source),
+        query=query,
+        passage=passage,
+        most=settings.get("max_seq_length"),
+        lowercase=bool(settings.get("do_lower_case")),
+    )
+
+
+def _optional(source: Source, name: str) -> dict[str, Any]:
+    return read_json(source.folder / name) if source.has(name) else {}
+
+
+def _pooling(source: Source) -> str:
+    settings = _optional(source, "1_Pooling/config.json")
+    if not settings:
+        return "mean"
+    old = {
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_cls_token": "cls",
+        "pooling_mode_max_tokens": "max",
+    }
+    flags = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True]
+    named = settings.get("pooling_mode") or "+".join(old.get(flag, flag) for flag in flags)
+    if named not in _POOLINGS:
+        raise EncoderError(
+            f"the pooling {named!r} of {source.name!r} is not supported: {', '.join(_POOLINGS)} are"
+        )
+    return str(named)
+
+
+def _prompts(source: Source) -> tuple[str, str]:
+    """(query, passage). E5 models were trained with the two words; their instruct variants with other prompts."""
+    prompts = _optional(source, "config_sentence_transformers.json").get("prompts")
+    if isinstance(prompts, Mapping) and prompts.get("query"):
+        return str(prompts["query"]), str(prompts.get("passage") or prompts.get("document") or "")
+    if _E5.search(source.name) and "instruct" not in source.name.lower():
+        return "query: ", "passage: "
+    return "", ""
+
+
+def _refuse_more_layers(source: Source) -> None:
+    """Vectors without a final dense layer are other vectors than the model's own."""
+    if not source.has("modules.json"):
+        return
+    try:
+        text = (source.folder / "modules.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EncoderError(f"cannot read modules.json of {source.name!r}: {error}") from error
+    if re.search(r'"type"\s*:\s*"[^"]*\.Dense"', text):
+        raise EncoderError(f"the model {source.name!r} ends in a Dense module, which is not supported")
