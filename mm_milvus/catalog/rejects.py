@@ -1,0 +1,112 @@
+"""The rejects file: every refused row with its reason, and itself a catalog that can be repaired and ingested."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from mm_milvus.errors import CatalogError
+from mm_milvus.records import Rejected
+
+__all__ = ["RejectsFile", "default_rejects_path"]
+
+_SUFFIXES = {".gz", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq"}
+
+
+def default_rejects_path(source: str | os.PathLike[str]) -> Path:
+    """Beside the catalog: ``shop.csv.gz`` -> ``shop.rejects.jsonl``, the directory ``photos`` -> the same beside it."""
+    path = Path(source)
+    if path.is_dir():
+        path = Path(os.path.abspath(path))
+        return path.with_name(f"{path.name}.rejects.jsonl")
+    name = path.name
+    while (suffix := os.path.splitext(name)[1]).lower() in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return path.with_name(f"{name}.rejects.jsonl")
+
+
+class RejectsFile:
+    """Writes one JSON object per rejected row: line, id, stage, reason, record, and kept where it is true.
+
+    The file appears with the first row; what an earlier run left is removed when the context is entered. A file
+    that is there and holds anything but rejects is refused with CatalogError, and so is a path that cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            if self.path.exists():
+                self._remove_stale()
+        except OSError as error:
+            raise CatalogError(
+                f"cannot replace the rejects file {self.path}: {error.strerror or error}"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, rejected: Rejected) -> None:
+        """Appends the row; it is on its way to the disk when this returns."""
+        try:
+            if self._file is None:
+                self._file = self.path.open("wb")
+            self._file.write(_encoded(rejected))
+            self._file.flush()
+        except OSError as error:
+            raise CatalogError(
+                f"cannot write the rejects file {self.path}: {error.strerror or error}"
+            ) from error
+        self.count += 1
+
+    def _remove_stale(self) -> None:
+        if not self.path.is_file() or not _holds_rejects(self.path):
+            raise CatalogError(
+                f"{self.path} is not a rejects file, it is not overwritten; choose another path"
+            )
+        self.path.unlink()
+
+
+def _holds_rejects(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(4096)
+    return not start or start.startswith(b'{"line": ')
+
+
+def _encoded(rejected: Rejected) -> bytes:
+    line: dict[str, Any] = {
+        "line": rejected.line,
+        "id": rejected.id,
+        "stage": rejected.stage,
+        "reason": " ".join(rejected.reason.split()),
+        "record": _plain(rejected.record),
+    }
+    if rejected.kept:
+        line["kept"] = True
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # \ud800 is how JSON writes a lone surrogate
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can have it; NaN, Infinity and bytes become text, so that they are refused again."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)

@@ -1,0 +1,93 @@
+"""The rejects file, and that it is a catalog itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mm_milvus.catalog import RejectsFile, default_rejects_path, open_catalog
+from mm_milvus.config import Settings
+from mm_milvus.errors import CatalogError
+from mm_milvus.records import Product, Rejected
+
+
+def test_where_it_lies(tmp_path: Path) -> None:
+    assert default_rejects_path("shop/catalog.jsonl") == Path("shop/catalog.rejects.jsonl")
+    assert default_rejects_path("shop/my.catalog.csv.gz") == Path("shop/my.catalog.rejects.jsonl")
+    assert default_rejects_path(tmp_path) == tmp_path.parent / f"{tmp_path.name}.rejects.jsonl"
+
+
+def test_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "shop.rejects.jsonl"
+    with RejectsFile(path) as rejects:
+        assert not path.exists()
+        rejects.write(
+            Rejected(3, "é", "type", "price: expected\ndouble", {"title": "红\ud800", "x": float("nan")})
+        )
+        rejects.write(Rejected(4, None, "fetch", "no such file", "text", kept=True))
+        assert rejects.count == 2
+    assert path.read_text(encoding="utf-8").splitlines() == [
+        '{"line": 3, "id": "é", "stage": "type", "reason": "price: expected double",'
+        ' "record": {"title": "红\\ud800", "x": "nan"}}',
+        '{"line": 4, "id": null, "stage": "fetch", "reason": "no such file", "record": "text", "kept": true}',
+    ]
+    with RejectsFile(path) as rejects:
+        assert not path.exists()
+    assert rejects.count == 0
+
+
+def test_it_never_replaces_anything_else(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.jsonl"
+    path.write_text('{"id": 1, "title": "a"}\n')
+    with pytest.raises(CatalogError, match="is not a rejects file, it is not overwritten"), RejectsFile(path):
+        pass
+    assert path.read_text() == '{"id": 1, "title": "a"}\n'
+
+
+def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
+    with (
+        RejectsFile(tmp_path / "none" / "x.jsonl") as rejects,
+        pytest.raises(CatalogError, match="cannot write the rejects file .*: No such file or directory"),
+    ):
+        rejects.write(Rejected(1, None, "read", "broken"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_it_can_be_repaired_and_read_again(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / f"shop.{kind}"
+    if kind == "csv":
+        source.write_text('id,title,price,stock\n1,a,1.5,2\n2,b,2.5,3\n3,c,2.5,3\n4,d,cheap,1\n5,"e" e,7,1\n')
+    else:
+        rows = [{"id": n, "title": "t", "price": n / 2, "stock": 2 if n < 4 else "many"} for n in range(1, 5)]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
+    catalog = open_catalog(source, Settings())
+    path = default_rejects_path(source)
+    with RejectsFile(path) as rejects:
+        for row in catalog.products():
+            if isinstance(row, Rejected):
+                rejects.write(row)
+    assert rejects.count == 2
+    again = list(open_catalog(path, Settings(), schema=catalog.schema).products())
+    assert [(r.line, r.id, type(r)) for r in again] == [(1, "4", Rejected), (2, None, Rejected)]
+    repaired = path.read_text().replace("cheap", "9.5").replace('"many"', "7")
+    path.write_text(
+        repaired.replace('"5,\\"e\\" e,7,1"', '{"id": "5", "title": "e"}').replace(
+            "{broken", '{\\"id\\": 5, \\"title\\": \\"e\\"}'
+        )
+    )
+    fixed = list(open_catalog(path, Settings(), schema=catalog.schema).products())
+    assert [row.id for row in fixed if isinstance(row, Product)] == ["4", "5"]
+    assert isinstance(fixed[0], Product)
+    assert fixed[0].attributes["price"] == (9.5 if kind == "csv" else 2.0)
+    assert fixed[0].attributes["stock"] == (1.0 if kind == "csv" else 7.0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    os.symlink("/dev/full", tmp_path / "x")
+    rejects = RejectsFile(tmp_path / "x")
+    with pytest.raises(CatalogError, match="No space left"):
+        rejects.write(Rejected(1, None, "read", "broken"))
