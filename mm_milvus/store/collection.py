@@ -1,0 +1,301 @@
+"""One collection: complete rows in, hits out. Ids and values reach Milvus only through the filter renderer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mm_milvus.errors import ConfigError
+from mm_milvus.records import FieldType, Hit, Row
+from mm_milvus.store.failures import translated
+from mm_milvus.store.filters import Filter, ids_filter, parse, render
+from mm_milvus.store.limits import check_row, row_bytes
+from mm_milvus.store.schema import COLUMNS
+from mm_milvus.store.tokens import tokenize
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from pymilvus import MilvusClient
+
+    from mm_milvus.config import Settings
+    from mm_milvus.store.capabilities import Capabilities
+    from mm_milvus.store.stamp import Stamp
+
+    Array = npt.NDArray[np.float32]
+
+__all__ = ["MAX_WINDOW", "Collection", "Stored"]
+
+# HNSW search width on a server. Blocks mixed at query time need a wide one; see benchmarks/hnsw_recall.py.
+DEFAULT_EF = 256
+MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
+_REQUEST_BYTES = 16 << 20  # of rows in one write; a server takes 64 MB, protobuf packing included
+_LOOKUP_IDS = 1_000
+_writer = threading.Lock()  # Milvus Lite loses count of its log when several threads write
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What ingest needs to know of a stored row to decide what changed."""
+
+    id: str
+    has_image: bool
+    has_text: bool
+    image_hash: str
+    text_hash: str
+    attributes_hash: str
+
+
+class Collection:
+    """An open, loaded collection. Obtained from ``Store.open`` or ``Store.create``."""
+
+    def __init__(
+        self, client: MilvusClient, name: str, stamp: Stamp, capabilities: Capabilities, settings: Settings
+    ) -> None:
+        self.name = name
+        self.stamp = stamp
+        self.capabilities = capabilities
+        self._client = client
+        self._settings = settings
+        self._types = stamp.schema.types()
+        self._columns = [field.name for field in stamp.schema.fields if field.typed]
+
+    # --- writing -------------------------------------------------------------------------------------------
+
+    def check(self, row: Row) -> None:
+        """Raises InvalidValue when the row cannot be stored."""
+        check_row(row, self.stamp)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Stores complete rows; an existing id is replaced as a whole. Ids must be unique within ``rows``.
+
+        Raises InvalidValue before anything is written, StoreError when Milvus fails.
+        """
+        for row in rows:
+            self.check(row)
+        # Upsert merges on Milvus Lite: an attribute that the new row lacks would survive. Insert replaces there.
+        put = self._client.insert if self.capabilities.insert_replaces else self._client.upsert
+        for batch in _batches(rows):
+            with translated(f"cannot write to {self.name!r}"), _writer:
+                put(self.name, [self._entity(row) for row in batch], timeout=self._settings.timeout)
+
+    def _entity(self, row: Row) -> dict[str, Any]:
+        entity: dict[str, Any] = {
+            "id": row.id,
+            "text": row.text,
+            "has_image": row.has_image,
+            "has_text": row.has_text,
+            "mm_image": row.image,
+            "mm_image_hash": row.image_hash,
+            "mm_text_hash": row.text_hash,
+            "mm_attributes_hash": row.attributes_hash,
+            "mm_tokens": tokenize(row.text),
+            "fused": self._stored_vector(row.fused),
+        }
+        entity |= dict.fromkeys(self._columns)
+        return entity | {name: self._stored_value(name, value) for name, value in row.attributes.items()}
+
+    def _stored_vector(self, vector: Array) -> Any:
+        match self.stamp.vector_dtype:
+            case "float16":
+                return vector.astype(np.float16)
+            case "bfloat16":
+                import torch
+
+                return torch.from_numpy(vector).to(torch.bfloat16).view(torch.int16).numpy().tobytes()
+            case _:
+                return vector
+
+    def _stored_value(self, name: str, value: Any) -> Any:
+        """A DOUBLE is a float on the wire too, so that dynamic JSON fields compare as numbers of one kind."""
+        match self._types.get(name):
+            case FieldType.DOUBLE:
+                return float(value)
+            case FieldType.ARRAY_DOUBLE:
+                return [float(item) for item in value]
+            case FieldType.BOOL | FieldType.INT64 | FieldType.VARCHAR:
+                return value
+            case _:
+                return _without_nulls(value)
+
+    def flush(self) -> None:
+        """Seals what was written, so that a server builds its index over it. Nothing to do on Milvus Lite."""
+        if not self.capabilities.lite:
+            with translated(f"cannot flush {self.name!r}"):
+                self._client.flush(self.name, timeout=self._settings.timeout)
+
+    def delete(self, filter: Filter) -> int:
+        """Deletes the products that pass and says how many there were."""
+        count = self.count(filter)
+        if count:
+            with translated(f"cannot delete from {self.name!r}"), _writer:
+                self._client.delete(self.name, filter=self._render(filter), timeout=self._settings.timeout)
+        return count
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def parse(self, expression: str) -> Filter:
+        """A user's filter. Raises FilterError or UnknownField."""
+        return parse(expression, self._types)
+
+    def count(self, filter: Filter | None = None, consistency: str = "Strong") -> int:
+        """Number of stored products that pass."""
+        with translated(f"cannot count {self.name!r}"):
+            rows = self._client.query(
+                self.name,
+                filter=self._render(filter),
+                output_fields=["count(*)"],
+                consistency_level=consistency,
+                timeout=self._settings.timeout,
+            )
+        return int(rows[0]["count(*)"])
+
+    def search(
+        self,
+        vector: Array,
+        *,
+        filter: Filter | None = None,
+        limit: int = 10,
+        offset: int = 0,
+        fields: Sequence[str] | None = None,
+    ) -> list[Hit]:
+        """The products with the highest inner product with ``vector`` (dim,), best first."""
+        if limit < 1 or offset < 0 or limit + offset > MAX_WINDOW:
+            raise ConfigError(
+                f"limit must be at least 1, offset at least 0 and both together at most {MAX_WINDOW:,}"
+            )
+        with translated(f"cannot search {self.name!r}"):
+            found = self._client.search(
+                self.name,
+                [self._stored_vector(vector)],
+                filter=self._render(filter),
+                limit=limit,
+                offset=offset,
+                output_fields=self._output_fields(),
+                search_params=self._search_params(limit + offset),
+                anns_field="fused",
+                consistency_level=self._settings.consistency,
+                timeout=self._settings.timeout,
+            )[0]
+        return [self._hit(hit["id"], hit["distance"], hit["entity"], fields) for hit in found]
+
+    def _search_params(self, window: int) -> dict[str, Any]:
+        if self.capabilities.lite:
+            return {"metric_type": "IP"}
+        return {"metric_type": "IP", "params": {"ef": max(self._settings.ef or DEFAULT_EF, window)}}
+
+    def get(self, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Hit]:
+        """The stored products among ``ids``, in that order, with score 1."""
+        rows = {row["id"]: row for row in self._look_up(ids, self._output_fields())}
+        return [self._hit(id, 1.0, rows[id], fields) for id in dict.fromkeys(ids) if id in rows]
+
+    def stored(self, ids: Sequence[str]) -> dict[str, Stored]:
+        """Hashes and presence flags of the stored products among ``ids``."""
+        columns = [column for column in COLUMNS if column not in ("text", "mm_image")]
+        return {
+            row["id"]: Stored(
+                row["id"],
+                row["has_image"],
+                row["has_text"],
+                row["mm_image_hash"],
+                row["mm_text_hash"],
+                row["mm_attributes_hash"],
+            )
+            for row in self._look_up(ids, columns)
+        }
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, tuple[Array, bool, bool]]:
+        """id -> (stored vector (dim,), has_image, has_text); float32 vectors come back bit for bit."""
+        rows = self._look_up(ids, ["id", "fused", "has_image", "has_text"])
+        return {
+            row["id"]: (self._read_vector(row["fused"]), row["has_image"], row["has_text"]) for row in rows
+        }
+
+    def _read_vector(self, value: Any) -> Array:
+        if isinstance(value, list) and value and isinstance(value[0], bytes):
+            value = value[0]
+        if not isinstance(value, bytes):
+            return np.asarray(value, dtype=np.float32)
+        if self.stamp.vector_dtype == "float16":
+            return np.frombuffer(value, dtype=np.float16).astype(np.float32)
+        widened = (
+            np.frombuffer(value, dtype=np.uint16).astype(np.uint32) << 16
+        )  # bfloat16 is float32's upper half
+        return widened.view(np.float32)
+
+    def _look_up(self, ids: Sequence[str], output_fields: list[str]) -> Iterator[dict[str, Any]]:
+        unique = list(dict.fromkeys(ids))
+        for start in range(0, len(unique), _LOOKUP_IDS):
+            part = unique[start : start + _LOOKUP_IDS]
+            with translated(f"cannot read {self.name!r}"):
+                yield from self._client.query(
+                    self.name,
+                    filter=self._render(ids_filter(part)),
+                    output_fields=output_fields,
+                    consistency_level="Strong",
+                    timeout=self._settings.timeout,
+                )
+
+    def describe_index(self) -> dict[str, Any]:
+        """Type, metric and build parameters of the vector index."""
+        with translated(f"cannot describe the index of {self.name!r}"):
+            index = self._client.describe_index(self.name, "fused", timeout=self._settings.timeout) or {}
+        return {
+            key: index[key] for key in ("index_type", "metric_type", "M", "efConstruction") if key in index
+        }
+
+    # --- both ----------------------------------------------------------------------------------------------
+
+    def _render(self, filter: Filter | None) -> str:
+        return render(filter, self.stamp.schema, self.capabilities.dialect) if filter is not None else ""
+
+    def _output_fields(self) -> list[str]:
+        return ["id", "mm_image", *self._columns, "$meta"]
+
+    def _read_value(self, name: str, value: Any) -> Any:
+        """Arrays come back as protobuf containers and doubles of whole value as integers; hits hold plain values."""
+        match self._types.get(name):
+            case FieldType.DOUBLE:
+                return float(value)
+            case FieldType.ARRAY_DOUBLE:
+                return [float(item) for item in value]
+            case kind if kind is not None and kind.element:
+                return list(value)
+            case _:
+                return value
+
+    def _hit(self, id: str, score: float, row: Mapping[str, Any], fields: Sequence[str] | None) -> Hit:
+        present = {
+            name: self._read_value(name, value)
+            for name, value in row.items()
+            if value is not None and name not in ("id", "mm_image")
+        }
+        ordered = [name for name in self._types if name in present]
+        ordered += sorted(present.keys() - self._types.keys())
+        if fields is not None:
+            ordered = [name for name in fields if name in present]
+        return Hit(id, float(score), {name: present[name] for name in ordered}, row.get("mm_image") or "")
+
+
+def _without_nulls(value: Any) -> Any:
+    """JSON without the keys that are null: to some servers such a key exists, to others it is missing."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        bytes_ = row_bytes(row)
+        if batch and size + bytes_ > _REQUEST_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += bytes_
+    if batch:
+        yield batch

@@ -1,0 +1,175 @@
+"""A connection to one Milvus, embedded or served, and the collections behind it."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from mm_milvus.errors import (
+    AuthenticationFailed,
+    CollectionNotFound,
+    ConfigError,
+    ConnectionFailed,
+    MmMilvusError,
+    StoreError,
+)
+from mm_milvus.store.capabilities import Capabilities
+from mm_milvus.store.collection import Collection
+from mm_milvus.store.embedded import EmbeddedServer, open_embedded
+from mm_milvus.store.failures import silence, translated
+from mm_milvus.store.schema import milvus_index, milvus_schema
+from mm_milvus.store.stamp import STAMP_PROPERTY, Stamp
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pymilvus import MilvusClient
+
+    from mm_milvus.config import Settings
+
+__all__ = ["Store"]
+
+_PROBE_SECONDS = 5.0
+
+
+class Store:
+    """An open connection. ``create`` lets an embedded database come into being; queries never set it.
+
+    Raises ConnectionFailed, AuthenticationFailed, DatabaseNotFound, DatabaseLocked or ConfigError (bad URI).
+    """
+
+    def __init__(self, settings: Settings, *, create: bool = False) -> None:
+        self.settings = settings
+        self._embedded: EmbeddedServer | None = None
+        silence()
+        if is_server(settings.uri):
+            _probe(settings.uri)
+            self._client = _connect(settings.uri, settings)
+        else:
+            self._embedded = open_embedded(settings.uri, create=create)
+            try:
+                self._client = _connect(self._embedded.uri, settings)
+            except MmMilvusError:
+                self._embedded.close()
+                raise
+        with translated(f"cannot ask {settings.uri} for its version"):
+            version = self._client.get_server_version(timeout=settings.timeout)
+        self.capabilities = Capabilities.of(version, lite=self._embedded is not None)
+
+    def close(self) -> None:
+        """Closes the connection and, with its last user, the embedded database."""
+        self._client.close()
+        if self._embedded is not None:
+            self._embedded.close()
+            self._embedded = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def collections(self) -> list[str]:
+        """Names of all collections, sorted."""
+        with translated("cannot list the collections"):
+            return sorted(self._client.list_collections(timeout=self.settings.timeout))
+
+    def has(self, name: str) -> bool:
+        with translated(f"cannot look for the collection {name!r}"):
+            return bool(self._client.has_collection(name, timeout=self.settings.timeout))
+
+    def create(self, name: str, stamp: Stamp) -> Collection:
+        """Creates the collection with its columns, index and stamp, and opens it."""
+        schema = milvus_schema(self._client, stamp, self.capabilities)
+        index = milvus_index(self._client, self.capabilities)
+        with translated(f"cannot create the collection {name!r}"):
+            self._client.create_collection(
+                name,
+                schema=schema,
+                index_params=index,
+                consistency_level=self.settings.consistency,
+                properties={STAMP_PROPERTY: stamp.to_json()},
+                timeout=self.settings.timeout,
+            )
+        return self.open(name)
+
+    def open(self, name: str) -> Collection:
+        """Raises CollectionNotFound, or StoreError for a collection that mm-milvus did not make."""
+        stamp = self._stamp(name)
+        with translated(f"cannot load the collection {name!r}"):
+            self._client.load_collection(name, timeout=self.settings.timeout)
+        return Collection(self._client, name, stamp, self.capabilities, self.settings)
+
+    def restamp(self, name: str, stamp: Stamp) -> None:
+        """Replaces the stamp, for instance when a later catalog brings attributes of new names."""
+        with translated(f"cannot change the stamp of {name!r}"):
+            self._client.alter_collection_properties(
+                name, properties={STAMP_PROPERTY: stamp.to_json()}, timeout=self.settings.timeout
+            )
+
+    def _stamp(self, name: str) -> Stamp:
+        if not self.has(name):
+            known = ", ".join(self.collections()) or "none"
+            raise CollectionNotFound(
+                f"there is no collection {name!r} in {self.settings.uri} (collections there: {known})"
+            )
+        with translated(f"cannot describe the collection {name!r}"):
+            description: dict[str, Any] = self._client.describe_collection(
+                name, timeout=self.settings.timeout
+            )
+        text = description.get("properties", {}).get(STAMP_PROPERTY)
+        if text is None:
+            raise StoreError(f"the collection {name!r} has no stamp: it was not made by mm-milvus")
+        return Stamp.from_json(text, name)
+
+    def drop(self, name: str) -> None:
+        """Drops the collection and all its products. Raises CollectionNotFound."""
+        if not self.has(name):
+            raise CollectionNotFound(f"there is no collection {name!r} in {self.settings.uri}")
+        with translated(f"cannot drop the collection {name!r}"):
+            self._client.drop_collection(name, timeout=self.settings.timeout)
+
+
+def is_server(uri: str) -> bool:
+    """True for a URL of a server, False for the path of an embedded database."""
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        return False
+    if scheme.lower() not in ("http", "https", "tcp"):
+        raise ConfigError(f"bad uri {uri!r}: expected http://host:port, https://host:port or a local path")
+    return True
+
+
+def _probe(uri: str) -> None:
+    """Tells a dead address from a bad token: to pymilvus both look alike, and it takes long to say so."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 19530)
+    except ValueError as error:
+        raise ConfigError(f"bad uri {uri!r}: {error}") from error
+    if not host:
+        raise ConfigError(f"bad uri {uri!r}: it names no host")
+    try:
+        socket.create_connection((host, port), timeout=_PROBE_SECONDS).close()
+    except OSError as error:
+        raise ConnectionFailed(f"nothing answers at {uri}: {error.strerror or error}") from error
+
+
+def _connect(uri: str, settings: Settings) -> MilvusClient:
+    from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        with translated(f"cannot connect to {settings.uri}"):
+            return MilvusClient(uri, token=settings.token or "", timeout=min(settings.timeout, 10.0))
+    except ConnectionFailed as error:
+        if isinstance(error.__cause__, MilvusException) and is_server(settings.uri):
+            raise AuthenticationFailed(
+                f"{settings.uri} is open but refuses the connection: "
+                + ("the token is wrong" if settings.token else "it may need a --token")
+                + ", or it is not a Milvus server"
+            ) from error
+        raise

@@ -1,0 +1,96 @@
+"""Milvus Lite files: opened once per process, shared by its clients, closed with the last of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mm_milvus.errors import DatabaseLocked, DatabaseNotFound, MissingDependency, StoreError
+
+__all__ = ["EmbeddedServer", "open_embedded"]
+
+_MARKERS = ("LOCK", "collections")  # what Milvus Lite lays into its folder first
+
+
+@dataclass
+class EmbeddedServer:
+    """One open database: a folder, served on a loopback port of this process."""
+
+    path: str
+    uri: str
+    _server: Any
+    _database: Any
+    users: int = 0
+
+    def close(self) -> None:
+        """Gives the database back; the last user closes it and releases its lock."""
+        with _guard:
+            self.users -= 1
+            if self.users > 0:
+                return
+            _open.pop(self.path, None)
+        self._server.stop(grace=2).wait()
+        self._database.close()
+
+
+_guard = threading.Lock()
+_open: dict[str, EmbeddedServer] = {}
+
+
+def open_embedded(path: str | os.PathLike[str], *, create: bool) -> EmbeddedServer:
+    """Opens the database at ``path``, any path; only with ``create`` may it come into being.
+
+    Raises DatabaseNotFound, DatabaseLocked (another process has it), StoreError (not a database, no right).
+    """
+    folder = Path(path).expanduser().absolute()
+    with _guard:
+        server = _open.get(str(folder))
+        if server is None:
+            _check(folder, create=create)
+            server = _open[str(folder)] = _start(folder)
+        server.users += 1
+        return server
+
+
+def _check(folder: Path, *, create: bool) -> None:
+    """Milvus Lite would make a database of any folder that it is pointed at; we do not."""
+    if not folder.exists():
+        if not create:
+            raise DatabaseNotFound(
+                f"there is no database at {folder}; `mm-milvus ingest` creates one, or set --uri"
+            )
+        if not folder.parent.is_dir():
+            raise DatabaseNotFound(f"the folder {folder.parent} of the database does not exist")
+        return
+    if not folder.is_dir():
+        raise StoreError(
+            f"{folder} is a file, not a Milvus Lite database of this version; choose another --uri"
+        )
+    if any((folder / marker).exists() for marker in _MARKERS):
+        return
+    if any(folder.iterdir()):
+        raise StoreError(f"{folder} is a folder with other content, not a Milvus Lite database")
+    if not create:
+        raise DatabaseNotFound(f"there is no database at {folder}: the folder is empty")
+
+
+def _start(folder: Path) -> EmbeddedServer:
+    try:
+        from milvus_lite.adapter.grpc.server import start_server_in_thread
+        from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
+    except ImportError as error:
+        raise MissingDependency(
+            "a local database needs Milvus Lite: pip install milvus-lite, or set --uri to a server"
+        ) from error
+    try:
+        server, database, port = start_server_in_thread(str(folder), host="127.0.0.1", port=0)
+    except DataDirLockedError as error:
+        raise DatabaseLocked(
+            f"the database {folder} is in use by another process; close it or wait"
+        ) from error
+    except (MilvusLiteError, OSError, ValueError) as error:
+        raise StoreError(f"cannot open the database {folder}: {error}") from error
+    return EmbeddedServer(str(folder), f"http://127.0.0.1:{port}", server, database)

@@ -1,0 +1,173 @@
+"""What a row may hold: one set of limits for every backend, so that all of them take and refuse the same rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mm_milvus.errors import InvalidValue
+from mm_milvus.records import FieldType
+
+if TYPE_CHECKING:
+    from mm_milvus.records import Row
+    from mm_milvus.store.stamp import Stamp
+
+__all__ = [
+    "ARRAY_CAPACITY",
+    "ATTRIBUTES_BYTES",
+    "ID_BYTES",
+    "STRING_BYTES",
+    "check_row",
+    "check_value",
+    "row_bytes",
+]
+
+ID_BYTES = 512
+STRING_BYTES = 65_535  # of a VARCHAR; servers count UTF-8 bytes
+ATTRIBUTES_BYTES = 65_000  # of all attributes of a row as JSON: a server's dynamic field holds 65,536
+ARRAY_CAPACITY = 4_096
+JSON_DEPTH = 50
+_INT64 = 2**63
+_NAME_BYTES = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # ids and names stand in filters, where Milvus refuses these
+
+
+def check_row(row: Row, stamp: Stamp) -> None:
+    """Raises InvalidValue, with the same reason on every backend, when the row cannot be stored."""
+    _check_id(row.id)
+    _check_string("text", row.text)
+    _check_vector(row.fused, stamp.vectors.dim)
+    types = stamp.schema.types()
+    for name, value in row.attributes.items():
+        _check_name(name)
+        check_value(name, value, types.get(name))
+    if stamp.partition_key and stamp.partition_key not in row.attributes:
+        raise InvalidValue(f"{stamp.partition_key}: the partition key may not be missing")
+    if (size := _json_bytes(row.attributes)) > ATTRIBUTES_BYTES:
+        raise InvalidValue(f"the attributes take {size:,} bytes as JSON, the limit is {ATTRIBUTES_BYTES:,}")
+
+
+def check_value(name: str, value: Any, kind: FieldType | None) -> None:
+    """Raises InvalidValue unless ``value`` is of type ``kind`` (None: any) and within the limits."""
+    element = kind.element if kind else None
+    if element is not None:
+        _check_array(name, value, element)
+    elif kind is FieldType.JSON and not isinstance(value, list | tuple | Mapping):
+        raise InvalidValue(f"{name}: expected json (an object or a list), got {_show(value)}")
+    elif kind in (None, FieldType.JSON):
+        _check_json(name, value, depth=0)
+    else:
+        _check_scalar(name, value, kind)
+
+
+def _check_array(name: str, value: Any, element: FieldType) -> None:
+    if not isinstance(value, list | tuple):
+        raise InvalidValue(f"{name}: expected a list of {element}, got {_show(value)}")
+    if len(value) > ARRAY_CAPACITY:
+        raise InvalidValue(f"{name}: {len(value):,} elements, the limit is {ARRAY_CAPACITY:,}")
+    for index, item in enumerate(value):
+        _check_scalar(f"{name}[{index}]", item, element)
+
+
+def _check_scalar(name: str, value: Any, kind: FieldType | None) -> None:
+    accepted = {
+        FieldType.BOOL: isinstance(value, bool),
+        FieldType.INT64: isinstance(value, int) and not isinstance(value, bool),
+        FieldType.DOUBLE: isinstance(value, int | float) and not isinstance(value, bool),
+        FieldType.VARCHAR: isinstance(value, str),
+    }
+    if kind is None or not accepted[kind]:
+        raise InvalidValue(f"{name}: expected {kind}, got {_show(value)}")
+    if isinstance(value, str):
+        _check_string(name, value)
+    else:
+        _check_number(name, value)
+
+
+def _check_number(name: str, value: float) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidValue(f"{name}: {value} is not a finite number")
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        raise InvalidValue(f"{name}: {_show(value)} does not fit 64 bits")
+
+
+def _check_json(name: str, value: Any, depth: int) -> None:
+    if depth > JSON_DEPTH:
+        raise InvalidValue(f"{name}: nested deeper than {JSON_DEPTH} levels")
+    if isinstance(value, str):
+        _check_string(name, value)
+    elif isinstance(value, bool | int | float):
+        _check_number(name, value)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_json(name, item, depth + 1)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_name(key)
+            _check_json(name, item, depth + 1)
+    elif value is not None:
+        raise InvalidValue(f"{name}: {_show(value)} cannot be stored")
+    elif depth == 0:
+        raise InvalidValue(f"{name}: a missing value must be left out, not None")
+
+
+def _check_id(value: str) -> None:
+    _check_string("id", value)
+    _check_printable("id", value)
+    if not value:
+        raise InvalidValue("id: empty")
+    if (size := len(value.encode())) > ID_BYTES:
+        raise InvalidValue(f"id: {size:,} bytes, the limit is {ID_BYTES}")
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise InvalidValue(f"an attribute name must be a string that is not empty, got {_show(name)}")
+    _check_string("an attribute name", name)
+    _check_printable(repr(name), name)
+    if len(name.encode()) > _NAME_BYTES:
+        raise InvalidValue(f"{name[:40]}...: the name is longer than {_NAME_BYTES} bytes")
+
+
+def _check_string(name: str, value: str) -> None:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidValue(f"{name}: not valid Unicode (a lone surrogate)") from None
+    if size > STRING_BYTES:
+        raise InvalidValue(f"{name}: {size:,} bytes of UTF-8, the limit is {STRING_BYTES:,}")
+    if "\0" in value:
+        raise InvalidValue(f"{name}: contains a NUL character")
+
+
+def _check_printable(name: str, value: str) -> None:
+    if found := _CONTROL.search(value):
+        raise InvalidValue(f"{name}: contains the control character {found[0]!r}")
+
+
+def _check_vector(vector: Any, dim: int) -> None:
+    if vector.shape != (dim,):
+        raise InvalidValue(f"the vector has the shape {vector.shape}, expected ({dim},)")
+    if not np.isfinite(vector).all():
+        raise InvalidValue("the vector has values that are not finite")
+    if not vector.any():
+        raise InvalidValue("the vector is zero")
+
+
+def _json_bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())
+
+
+def row_bytes(row: Row) -> int:
+    """About how many bytes the row takes in a request."""
+    return row.fused.nbytes + 2 * len(row.text.encode()) + _json_bytes(row.attributes) + 512
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

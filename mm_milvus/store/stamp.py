@@ -1,0 +1,125 @@
+"""The stamp: what a collection was made with, kept as a property of the collection itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mm_milvus.errors import StampMismatch, StoreError
+from mm_milvus.fusion import Fusion, FusionName
+from mm_milvus.records import Field, FieldType, Schema
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mm_milvus.encoders.base import EncoderSpec
+
+__all__ = ["SCHEMA_VERSION", "STAMP_PROPERTY", "Stamp"]
+
+STAMP_PROPERTY = "mm.stamp"
+SCHEMA_VERSION = 1  # raised when the fields of a collection change in a way that older code cannot read
+
+
+@dataclass(frozen=True, eq=False)
+class Stamp:
+    """Identity of the vectors of a collection and the types of its attributes."""
+
+    encoder: str
+    revision: str
+    preprocessing: str
+    fusion: FusionName
+    image_mean: npt.NDArray[np.float32]  # (D_image,), what a missing picture is replaced by
+    text_mean: npt.NDArray[np.float32]  # (D_text,)
+    joint: bool
+    text_fields: tuple[str, ...]
+    max_chars: int
+    schema: Schema
+    image_weight: float = 0.5
+    text_weight: float = 0.5
+    vector_dtype: str = "float32"
+    partition_key: str | None = None
+    created_by: str = ""
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def vectors(self) -> Fusion:
+        """The fusion that made the stored vectors."""
+        return Fusion(self.fusion, self.image_mean, self.text_mean, self.image_weight, self.text_weight)
+
+    def check_encoder(self, spec: EncoderSpec, collection: str) -> None:
+        """Raises StampMismatch unless ``spec`` is the encoder of the stored vectors."""
+        theirs, ours = f"{self.encoder}@{self.revision}", f"{spec.name}@{spec.revision}"
+        if theirs != ours:
+            raise StampMismatch(
+                f"collection {collection!r} holds vectors of the encoder {theirs}, but {ours} was asked for; "
+                f"use --encoder {self.encoder}, or another --collection"
+            )
+
+    def check_fusion(self, fusion: str | None, collection: str) -> None:
+        """Raises StampMismatch when ``fusion`` is given and is not the collection's."""
+        if fusion is not None and fusion != self.fusion:
+            raise StampMismatch(
+                f"collection {collection!r} was fused with {self.fusion!r}, but {fusion!r} was asked for; "
+                f"use --fusion {self.fusion}, or another --collection"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """The stamp for people: everything but the means and the attribute types."""
+        return {
+            "encoder": self.encoder,
+            "revision": self.revision,
+            "preprocessing": self.preprocessing,
+            "joint": self.joint,
+            "fusion": self.fusion,
+            "image_weight": self.image_weight,
+            "text_weight": self.text_weight,
+            "image_dim": self.vectors.image_dim,
+            "text_dim": self.vectors.text_dim,
+            "dim": self.vectors.dim,
+            "text_fields": list(self.text_fields),
+            "max_chars": self.max_chars,
+            "vector_dtype": self.vector_dtype,
+            "partition_key": self.partition_key,
+            "created_by": self.created_by,
+            "schema_version": self.schema_version,
+        }
+
+    def to_json(self) -> str:
+        """One line of JSON; the means travel as base64 of little-endian float32."""
+        values = self.describe()
+        del values["image_dim"], values["text_dim"], values["dim"]
+        values["image_mean"] = _pack(self.image_mean)
+        values["text_mean"] = _pack(self.text_mean)
+        values["schema"] = [[f.name, f.type.value, f.typed] for f in self.schema.fields]
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str, collection: str) -> Stamp:
+        """Raises StoreError when the stamp was damaged, or written by a newer version of the package."""
+        try:
+            values = json.loads(text)
+            if values["schema_version"] > SCHEMA_VERSION:
+                raise StoreError(
+                    f"collection {collection!r} was made by a newer version ({values['created_by']}); upgrade mm-milvus"
+                )
+            values["image_mean"] = _unpack(values["image_mean"])
+            values["text_mean"] = _unpack(values["text_mean"])
+            values["text_fields"] = tuple(values["text_fields"])
+            values["schema"] = Schema(
+                tuple(Field(n, FieldType(t), typed) for n, t, typed in values["schema"])
+            )
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"the stamp of collection {collection!r} is damaged: {error}") from error
+
+
+def _pack(vector: npt.NDArray[np.float32]) -> str:
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode("ascii")
+
+
+def _unpack(text: str) -> npt.NDArray[np.float32]:
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)

@@ -1,0 +1,61 @@
+"""Search tokens of our own, so that lexical search is the same on every backend.
+
+Milvus' analyzers differ between Milvus Lite and the server versions; this room writes already analysed tokens,
+joined by blanks, into one field, and the `standard` analyzer only splits them again.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["MAX_TOKEN_BYTES", "tokenize"]
+
+MAX_TOKEN_BYTES = 60_000  # of the joined tokens: they must fit a VARCHAR field
+
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_RUN = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+")  # runs of Chinese characters, and words of other scripts
+_ACCENT = re.compile("[\u0300-\u036f]")
+
+
+def tokenize(text: str) -> str:
+    """Lowercase words without accents, lightly stemmed; Chinese cut into words by jieba; joined by blanks.
+
+    "Men's Running Shoes, 红色T恤" becomes "men run shoe 红色 t 恤".
+    """
+    folded = unicodedata.normalize("NFKC", text).lower().replace("'s", "").replace("’s", "")
+    tokens = " ".join(token for run in _RUN.findall(folded) for token in _tokens(run))
+    return tokens.encode("utf-8", errors="replace")[:MAX_TOKEN_BYTES].decode("utf-8", errors="ignore")
+
+
+def _tokens(run: str) -> Iterable[str]:
+    if re.match(f"[{_HAN}]", run):
+        return _jieba().cut(run)  # type: ignore[no-any-return]
+    return (_stem(_ACCENT.sub("", unicodedata.normalize("NFD", run))),)
+
+
+@lru_cache(maxsize=65_536)
+def _stem(word: str) -> str:
+    return str(_stemmer().stemWord(word))
+
+
+@lru_cache(maxsize=1)
+def _stemmer() -> Any:
+    import snowballstemmer
+
+    return snowballstemmer.stemmer("english")
+
+
+@lru_cache(maxsize=1)
+def _jieba() -> Any:
+    import logging
+
+    import jieba
+
+    jieba.setLogLevel(logging.WARNING)  # it prints to stderr while it loads its dictionary
+    return jieba.dt

@@ -1,0 +1,193 @@
+"""Random filters on the real embedded Milvus and on a real server find what their meaning in Python finds."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from mm_milvus.records import FieldType, Schema
+from mm_milvus.store.filters import Dialect, Filter, Not, ids_filter, matches, parse, render
+from tests.store.test_filters_cases import FIELDS, LAYOUTS, Case, Row, filters, table
+
+ROWS = table()
+MANY = settings(
+    max_examples=250,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
+)
+
+
+class Shop:
+    """A collection of the test rows in one layout."""
+
+    def __init__(self, client: Any, schema: Schema, dialect: Dialect) -> None:
+        self.client, self.schema, self.dialect = client, schema, dialect
+        self.name = f"filters_{uuid.uuid4().hex[:10]}"
+        self._create()
+        rows = [self._stored(row) for row in ROWS]
+        client.insert(self.name, rows[:30])
+        client.flush(self.name)  # half of the rows on disk, half in memory: other code answers for each
+        client.insert(self.name, rows[30:])
+        client.load_collection(self.name)
+        client.query(self.name, filter='id >= ""', limit=1, consistency_level="Strong")
+
+    def _create(self) -> None:
+        from pymilvus import DataType
+
+        schema = self.client.create_schema(enable_dynamic_field=True)
+        schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=512)
+        schema.add_field("text", DataType.VARCHAR, max_length=65535)
+        schema.add_field("has_image", DataType.BOOL)
+        schema.add_field("has_text", DataType.BOOL)
+        schema.add_field("fused", DataType.FLOAT_VECTOR, dim=2)
+        for field in self.schema.fields:
+            if field.typed:
+                schema.add_field(field.name, nullable=True, **self._column(field.type))
+        index = self.client.prepare_index_params()
+        index.add_index("fused", index_type="FLAT", metric_type="IP")
+        self.client.create_collection(
+            self.name, schema=schema, index_params=index, consistency_level="Strong"
+        )
+
+    @staticmethod
+    def _column(kind: FieldType) -> dict[str, Any]:
+        from pymilvus import DataType
+
+        element = kind.element
+        long = {"max_length": 65535} if FieldType.VARCHAR in (kind, element) else {}
+        if element is None:
+            return {"datatype": DataType[kind.name], **long}
+        return {
+            "datatype": DataType.ARRAY,
+            "element_type": DataType[element.name],
+            "max_capacity": 4096,
+            **long,
+        }
+
+    def _stored(self, row: Row) -> Row:
+        nulls = {field.name: None for field in self.schema.fields if field.typed}
+        return {"fused": [1.0, 0.0], **nulls, **row}
+
+    def find(self, filter: Filter) -> set[str]:
+        expression = render(filter, self.schema, self.dialect)
+        rows = self.client.query(
+            self.name, filter=expression, output_fields=["id"], limit=1000, consistency_level="Bounded"
+        )
+        return {row["id"] for row in rows}
+
+    def check(self, case: Case) -> None:
+        text, meaning = case
+        filter = parse(text, FIELDS)
+        expected = {row["id"] for row in ROWS if meaning(row) is True}
+        assert {row["id"] for row in ROWS if matches(filter, row)} == expected, text
+        assert self.find(filter) == expected, f"{text}\n{render(filter, self.schema, self.dialect)}"
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from pymilvus import MilvusClient
+
+    _silence()
+    client = MilvusClient(str(tmp_path_factory.mktemp("filters") / "shop.db"))
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def lite_columns(lite: Any) -> Shop:
+    return Shop(lite, LAYOUTS["columns"], Dialect.LITE)
+
+
+@pytest.fixture(scope="module")
+def lite_dynamic(lite: Any) -> Shop:
+    return Shop(lite, LAYOUTS["dynamic"], Dialect.LITE)
+
+
+@pytest.fixture(scope="module")
+def server(server_uri: str) -> Iterator[Shop]:
+    from pymilvus import MilvusClient
+
+    _silence()
+    client = MilvusClient(server_uri)
+    shop = Shop(client, LAYOUTS["dynamic"], Dialect.DYNAMIC)
+    yield shop
+    client.drop_collection(shop.name)
+    client.close()
+
+
+def _silence() -> None:
+    for name in ("pymilvus", "milvus_lite"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@MANY
+@given(filters())
+def test_lite_with_columns(lite_columns: Shop, case: Case) -> None:
+    lite_columns.check(case)
+
+
+@MANY
+@given(filters())
+def test_lite_with_dynamic_attributes(lite_dynamic: Shop, case: Case) -> None:
+    lite_dynamic.check(case)
+
+
+@pytest.mark.server
+@MANY
+@given(filters())
+def test_server(server: Shop, case: Case) -> None:
+    server.check(case)
+
+
+def _ids_are_only_ids(shop: Shop) -> None:
+    for row in ROWS:
+        assert shop.find(ids_filter([row["id"]])) == {row["id"]}
+    attack = [
+        "zzz'] or price >= 0 or id in ['zzz",
+        'zzz"] or price >= 0 or id in ["zzz',
+        '\\"] or id != ["',
+        "\\",
+    ]
+    assert shop.find(ids_filter(attack)) == set()
+    assert shop.find(ids_filter([])) == set()
+    assert shop.find(Not(ids_filter(attack))) == {row["id"] for row in ROWS}
+    everything = ids_filter([row["id"] for row in ROWS] + [f"none-{number}" for number in range(20_000)])
+    assert shop.find(everything) == {row["id"] for row in ROWS}
+
+
+def test_ids_on_lite(lite_columns: Shop) -> None:
+    _ids_are_only_ids(lite_columns)
+
+
+@pytest.mark.server
+def test_ids_on_server(server: Shop) -> None:
+    _ids_are_only_ids(server)
+
+
+def _limits_hold(shop: Shop) -> None:
+    """What the parser lets through, Milvus can parse: 50 parentheses, 500 comparisons."""
+    deep = "not price < 3"
+    for number in range(50):
+        deep = f"(stock != {number} {'or' if number % 2 else 'and'} {deep})"
+    wide = " or ".join(f"color == 'c{number}' " for number in range(499)) + " or not featured"
+    for text in ("(" * 50 + "price < 3" + ")" * 50, deep, wide):
+        filter = parse(text, FIELDS)
+        found = shop.find(filter)
+        assert found == {row["id"] for row in ROWS if matches(filter, row)}
+        assert 0 < len(found) < len(ROWS)
+
+
+def test_limits_on_lite(lite_columns: Shop) -> None:
+    _limits_hold(lite_columns)
+
+
+@pytest.mark.server
+def test_limits_on_server(server: Shop) -> None:
+    _limits_hold(server)
