@@ -26,6 +26,11 @@ The command line prints the message on one line and exits with the code; a Ctrl-
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mm_milvus.records import IngestReport
+
 __all__ = [
     "AuthenticationFailed",
     "CatalogError",
@@ -69,9 +74,16 @@ class CatalogError(MmMilvusError):
 
 
 class TooManyRejects(CatalogError):
-    """The share of rejected rows is above ``max_reject_rate``; the good rows are stored all the same."""
+    """The share of rejected rows is above ``max_reject_rate``; the good rows are stored all the same.
+
+    ``report`` is the IngestReport of the run.
+    """
 
     exit_code = 4
+
+    def __init__(self, reason: str, report: IngestReport) -> None:
+        super().__init__(reason)
+        self.report = report
 
 
 class MediaError(MmMilvusError):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Crop",
-    "Embedded",
     "Field",
     "FieldType",
     "Hit",
@@ -93,22 +92,10 @@ class Rejected:
 
     line: int
     id: str | None
-    stage: Literal["read", "map", "type", "fetch", "decode", "encode", "write"]
+    stage: str  # read, map, type, fetch, decode, encode or write
     reason: str  # one line
     record: Any = None  # the row as it was read; text where it could not be parsed
     kept: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """A product with its unit vectors; None where the product lacks that modality."""
-
-    product: Product
-    text: str
-    image_vec: Vector | None  # (D_image,) float32, unit norm
-    text_vec: Vector | None  # (D_text,) float32, unit norm
-    image_hash: str = ""
-    text_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +181,21 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What an ingest did. ``read == written + unchanged + rejected``; ``kept`` rows are among the written."""
+    """What an ingest did: ``read == written + unchanged + rejected``."""
 
     collection: str
     read: int = 0
     written: int = 0
     unchanged: int = 0
     rejected: int = 0
-    kept: int = 0  # stored without their picture
+    kept: int = 0  # stored without (some of) their pictures; among the written and the unchanged
     images_encoded: int = 0
     texts_encoded: int = 0
     seconds: float = 0.0
     rejects_file: str | None = None
-    stopped: str | None = None  # why it ended early ("interrupted"), None when the catalog was read to its end
+    stopped: str | None = (
+        None  # why it ended early ("interrupted"), None when the catalog was read to its end
+    )
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -1,0 +1,280 @@
+"""The public face: a shop's products in one Milvus collection."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+from mm_milvus.config import Settings, load_settings
+from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound
+from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mm_milvus.encoders.base import Encoder
+    from mm_milvus.ingest import Preview
+    from mm_milvus.media import MediaReader
+    from mm_milvus.records import FieldType
+    from mm_milvus.store import Collection, Stamp, Store
+
+__all__ = ["Client", "CollectionInfo", "IngestOptions"]
+
+
+class IngestOptions(TypedDict, total=False):
+    """Settings of one ingest; each wins over the client's own. See ``mm_milvus.config.Settings``."""
+
+    fusion: str
+    image_weight: float
+    text_weight: float
+    vector_dtype: str
+    partition_key: str
+    batch_size: int
+    rejects: str | os.PathLike[str]
+    max_reject_rate: float
+    allow_root: Sequence[str | os.PathLike[str]]
+    allow_private_hosts: bool
+    missing_image: str
+    text_fields: Sequence[str]
+    mapping: dict[str, str]
+    types: dict[str, FieldType | str]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What ``mm-milvus info`` shows."""
+
+    uri: str
+    collection: str
+    rows: int
+    server_version: str
+    index: dict[str, Any]
+    stamp: dict[str, Any]
+    fields: tuple[dict[str, Any], ...]  # name, type, typed
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Client:
+    """One collection of products. Use it as a context manager; nothing is opened before the first call.
+
+    ``uri`` is the path of an embedded database or the URL of a Milvus server. ``config`` is a file to read settings
+    from, or ready Settings; without it ``mm-milvus.toml`` and ``MM_MILVUS_*`` count, as on the command line.
+    A client is not made to be shared between threads.
+    """
+
+    def __init__(
+        self,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        collection: str | None = None,
+        token: str | None = None,
+        encoder: str | None = None,
+        device: str | None = None,
+        config: Settings | str | os.PathLike[str] | None = None,
+    ) -> None:
+        base = config if isinstance(config, Settings) else load_settings(config)
+        self.settings = base.replace(
+            uri=None if uri is None else os.fspath(uri),
+            collection=collection,
+            token=token,
+            encoder=encoder,
+            device=device,
+        )
+        self._store: Store | None = None
+        self._collection: Collection | None = None
+        self._reader: MediaReader | None = None
+        self._encoders: dict[str, Encoder] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; an embedded database can then be opened by another process."""
+        self._collection = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        if self._reader is not None:
+            self._reader.__exit__(None, None, None)
+            self._reader = None
+
+    # --- products in ---------------------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        progress: Callable[[IngestReport], None] | None = None,
+        **options: Unpack[IngestOptions],
+    ) -> IngestReport:
+        """Embeds a catalog (JSONL, CSV, Parquet, or a folder of pictures) and writes it into the collection.
+
+        Creates database and collection where needed. Unchanged products cost one look-up. ``progress`` is called
+        after each batch. Raises CatalogError, StampMismatch, FusionError, EncoderError, StoreError, and after the last
+        row TooManyRejects.
+        """
+        from mm_milvus import ingest
+
+        settings = self.settings.replace(**_listed(options))
+        stamp = self._existing_stamp()
+        catalog = ingest.open_source(source, settings, stamp)
+        encoder = self._encoder(stamp)
+        collection = ingest.open_target(self._connect(create=True), catalog, encoder, settings)
+        self._collection = collection
+        return ingest.run(catalog, collection, encoder, settings, progress)
+
+    def preview(self, source: str | os.PathLike[str], **options: Unpack[IngestOptions]) -> Preview:
+        """What ``ingest`` would do: mapping, schema, text template, first rejects. Does not touch Milvus."""
+        from mm_milvus import ingest
+
+        return ingest.preview(source, self.settings.replace(**_listed(options)))
+
+    # --- products out --------------------------------------------------------------------------------------
+
+    def query(
+        self,
+        text: str | Sequence[str] | None = None,
+        image: Any = None,
+        id: str | Sequence[str] | None = None,
+        *,
+        filter: str | None = None,
+        limit: int = 10,
+        offset: int = 0,
+        fields: Sequence[str] | None = None,
+        crop: Crop | tuple[int, int, int, int] | None = None,
+    ) -> Page:
+        """Products for words, pictures (path, URL, bytes or PIL image), known products' ids, and any mix of them.
+
+        Each may be a list, and each entry may be a pair ``(value, weight)``. ``filter`` is an expression in Milvus'
+        syntax. ``crop`` cuts the query picture. See ``search`` for the errors.
+        """
+        crop = Crop(*crop) if isinstance(crop, tuple) else crop
+        signals = (
+            *(Signal("text", value, weight) for value, weight in _entries(text)),
+            *(Signal("image", value, weight, crop) for value, weight in _entries(image)),
+            *(Signal("id", value, weight) for value, weight in _entries(id)),
+        )
+        return self.search(Query(signals, filter, limit, offset, None if fields is None else tuple(fields)))
+
+    def search(self, query: Query) -> Page:
+        """Answers a Query.
+
+        Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError or StoreError.
+        """
+        from mm_milvus import search
+
+        collection = self._open()
+        encoder = self._encoder(collection.stamp)
+        return search.run(query, collection, encoder, self._media(), self.settings.consistency)
+
+    def get(self, ids: str | Sequence[str]) -> list[Hit]:
+        """The stored products among ``ids``, in that order."""
+        return self._open().get([ids] if isinstance(ids, str) else list(ids))
+
+    # --- the collection ------------------------------------------------------------------------------------
+
+    def delete(self, ids: str | Sequence[str] | None = None, *, filter: str | None = None) -> int:
+        """Deletes products by ids or by filter and returns how many there were."""
+        from mm_milvus.store.filters import ids_filter
+
+        collection = self._open()
+        if (ids is None) == (filter is None):
+            raise ConfigError("delete needs either ids or a filter")
+        if filter is not None:
+            return collection.delete(collection.parse(filter))
+        wanted = [ids] if isinstance(ids, str) else list(ids or ())
+        return collection.delete(ids_filter(wanted)) if wanted else 0
+
+    def info(self) -> CollectionInfo:
+        """Row count, stamp, fields and index of the collection."""
+        collection = self._open()
+        return CollectionInfo(
+            uri=self.settings.uri,
+            collection=collection.name,
+            rows=collection.count(),
+            server_version=collection.capabilities.version,
+            index=collection.describe_index(),
+            stamp=collection.stamp.describe(),
+            fields=tuple(
+                {"name": field.name, "type": field.type.value, "typed": field.typed}
+                for field in collection.stamp.schema.fields
+            ),
+        )
+
+    def collections(self) -> list[str]:
+        """Names of all collections of the database."""
+        return self._connect().collections()
+
+    def drop(self) -> None:
+        """Drops the collection with all its products."""
+        self._connect().drop(self.settings.collection)
+        self._collection = None
+
+    # --- inside --------------------------------------------------------------------------------------------
+
+    def _connect(self, *, create: bool = False) -> Store:
+        from mm_milvus.store import Store
+
+        if self._store is None:
+            self._store = Store(self.settings, create=create)
+        return self._store
+
+    def _open(self) -> Collection:
+        if self._collection is None:
+            self._collection = self._connect().open(self.settings.collection)
+        return self._collection
+
+    def _existing_stamp(self) -> Stamp | None:
+        try:
+            return self._open().stamp
+        except (DatabaseNotFound, CollectionNotFound):
+            return None
+
+    def _media(self) -> MediaReader:
+        from mm_milvus.media import MediaPolicy, MediaReader
+
+        if self._reader is None:
+            self._reader = MediaReader(MediaPolicy(allow_private_hosts=self.settings.allow_private_hosts))
+        return self._reader
+
+    def _encoder(self, stamp: Stamp | None) -> Encoder:
+        """The encoder asked for; else the collection's own; else `offline`."""
+        from mm_milvus.encoders import load_encoder
+
+        name = self.settings.encoder or (_stamped_name(stamp) if stamp else "offline")
+        if name not in self._encoders:
+            self._encoders[name] = load_encoder(name, device=self.settings.device, dtype=self.settings.dtype)
+        return self._encoders[name]
+
+
+def _stamped_name(stamp: Stamp) -> str:
+    """A commit pins the model; a fingerprint of a local folder cannot be asked for, only be checked."""
+    pinned = re.fullmatch(r"[0-9a-f]{40}", stamp.revision) and "/" in stamp.encoder
+    return f"{stamp.encoder}@{stamp.revision}" if pinned else stamp.encoder
+
+
+def _entries(value: Any) -> list[tuple[Any, float | None]]:
+    """One value, a (value, weight) pair, or a list of either -> pairs."""
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [pair for entry in value for pair in _entries(entry)]
+    if isinstance(value, tuple):
+        if len(value) == 2 and isinstance(value[1], int | float):
+            return [(value[0], float(value[1]))]
+        raise ConfigError(f"a weighted signal is a pair (value, weight), got {value!r}")
+    return [(value, None)]
+
+
+def _listed(options: IngestOptions) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}

@@ -1,0 +1,177 @@
+"""Before the first row: which text is embedded, what a missing modality is replaced by, which collection it goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mm_milvus import __version__
+from mm_milvus.catalog import Catalog, choose_text_fields, open_catalog, render_text
+from mm_milvus.errors import MediaError, StampMismatch
+from mm_milvus.fusion import Fusion
+from mm_milvus.ingest.pictures import Pictures
+from mm_milvus.records import Product, Rejected, Schema
+from mm_milvus.store import Stamp, storable
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy.typing as npt
+
+    from mm_milvus.config import Settings
+    from mm_milvus.encoders.base import Encoder
+    from mm_milvus.store import Collection, Store
+
+    Array = npt.NDArray[np.float32]
+
+__all__ = ["PREVIEW_CHARS", "Preview", "open_source", "open_target", "preview"]
+
+PREVIEW_CHARS = 320  # of the text in a dry run, which loads no encoder
+_PREVIEW_ROWS = 1_000
+_MEAN_ROWS = 1_000  # rows looked at, and pictures and texts encoded, to estimate the means of an encoder
+_MEAN_ITEMS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an ingest would do, from the first 1,000 rows and without touching Milvus."""
+
+    source: str
+    kind: str
+    mapping: dict[str, str | tuple[str, ...]]
+    schema: Schema
+    text_fields: tuple[str, ...]
+    texts: tuple[tuple[str, str], ...]  # (id, text that would be embedded) of the first products
+    rows_read: int
+    rejected: tuple[Rejected, ...]  # the first 20
+
+
+def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
+    """The dry run. Raises CatalogError and ConfigError as an ingest would."""
+    catalog = open_catalog(source, settings)
+    text_fields = choose_text_fields(catalog.schema, settings)
+    rows = list(islice(catalog.products(), _PREVIEW_ROWS))
+    products = [row for row in rows if isinstance(row, Product)]
+    return Preview(
+        source=str(source),
+        kind=catalog.kind,
+        mapping=dict(catalog.mapping),
+        schema=catalog.schema,
+        text_fields=text_fields,
+        texts=tuple((p.id, render_text(p.attributes, text_fields, PREVIEW_CHARS)) for p in products[:3]),
+        rows_read=len(rows),
+        rejected=tuple(row for row in rows if isinstance(row, Rejected))[:20],
+    )
+
+
+def open_source(source: str | os.PathLike[str], settings: Settings, stamp: Stamp | None) -> Catalog:
+    """The catalog, in the types of the collection where there is one; attributes new to it are added as dynamic."""
+    if stamp is None:
+        return open_catalog(source, settings)
+    known = stamp.schema.types()
+    # A later catalog may lack attributes; their types are the collection's by now.
+    types = {name: kind for name, kind in settings.types.items() if name not in known}
+    catalog = open_catalog(source, settings.replace(types=types))
+    added = tuple(replace(field, typed=False) for field in catalog.schema.fields if field.name not in known)
+    return open_catalog(source, settings, schema=Schema(stamp.schema.fields + added))
+
+
+def open_target(store: Store, catalog: Catalog, encoder: Encoder, settings: Settings) -> Collection:
+    """The collection to write to, created and stamped when it does not exist.
+
+    Raises StampMismatch when it exists and was made in another way than the settings ask for.
+    """
+    name = settings.collection
+    if not store.has(name):
+        return store.create(name, _new_stamp(store, catalog, encoder, settings))
+    collection = store.open(name)
+    _check_stamp(collection, encoder, settings)
+    if catalog.schema != collection.stamp.schema:
+        store.restamp(name, replace(collection.stamp, schema=catalog.schema))
+        return store.open(name)
+    return collection
+
+
+def _check_stamp(collection: Collection, encoder: Encoder, settings: Settings) -> None:
+    stamp, name = collection.stamp, collection.name
+    stamp.check_encoder(encoder.spec, name)
+    stamp.check_fusion(settings.fusion, name)
+    for setting in ("image_weight", "text_weight", "vector_dtype", "text_fields", "partition_key"):
+        asked, stamped = getattr(settings, setting), getattr(stamp, setting)
+        if asked is not None and asked != stamped:
+            raise StampMismatch(
+                f"collection {name!r} was made with {setting} = {stamped!r}, but {asked!r} was asked for; "
+                "ingest into another --collection"
+            )
+
+
+def _new_stamp(store: Store, catalog: Catalog, encoder: Encoder, settings: Settings) -> Stamp:
+    spec = encoder.spec
+    fusion = settings.fusion or "blocks"
+    weights = (
+        0.5 if settings.image_weight is None else settings.image_weight,
+        0.5 if settings.text_weight is None else settings.text_weight,
+    )
+    Fusion.check(fusion, spec, *weights)
+    text_fields = choose_text_fields(catalog.schema, settings)
+    image_mean, text_mean = _means(catalog, encoder, text_fields, settings)
+    return Stamp(
+        encoder=spec.name,
+        revision=spec.revision,
+        preprocessing=spec.preprocessing,
+        fusion=fusion,
+        image_mean=image_mean,
+        text_mean=text_mean,
+        joint=spec.joint,
+        text_fields=text_fields,
+        max_chars=spec.max_chars,
+        schema=storable(catalog.schema, store.capabilities, settings.partition_key),
+        image_weight=weights[0],
+        text_weight=weights[1],
+        vector_dtype=settings.vector_dtype or "float32",
+        partition_key=settings.partition_key,
+        created_by=f"mm-milvus {__version__}",
+    )
+
+
+def _means(
+    catalog: Catalog, encoder: Encoder, text_fields: Sequence[str], settings: Settings
+) -> tuple[Array, Array]:
+    """Document means of both modalities: the encoder's constants, or estimated once from the first rows.
+
+    They are stamped and never change afterwards, so that a row's vector does not depend on when it came in. A modality
+    that the first rows do not have at all gets a zero mean.
+    """
+    spec = encoder.spec
+    if spec.image_mean is not None and spec.text_mean is not None:
+        return np.array(spec.image_mean, np.float32), np.array(spec.text_mean, np.float32)
+    products = [p for p in islice(catalog.products(), _MEAN_ROWS) if isinstance(p, Product)]
+    texts = [text for p in products if (text := render_text(p.attributes, text_fields, spec.max_chars))]
+    image_mean, text_mean = np.zeros(spec.image_dim, np.float32), np.zeros(spec.text_dim, np.float32)
+    if texts:
+        text_mean = encoder.encode_text(texts[:_MEAN_ITEMS]).numpy().mean(axis=0)
+    if sums := list(_picture_vectors(catalog, products, encoder, settings)):
+        image_mean = np.concatenate(sums).mean(axis=0)
+    return image_mean, text_mean
+
+
+def _picture_vectors(
+    catalog: Catalog, products: Sequence[Product], encoder: Encoder, settings: Settings
+) -> list[Array]:
+    vectors: list[Array] = []
+    with Pictures(catalog.root, settings) as pictures:
+        references = [product.images[0] for product in products if product.images][:_MEAN_ITEMS]
+        for start in range(0, len(references), settings.batch_size):
+            images = []
+            for reference in references[start : start + settings.batch_size]:
+                try:
+                    images.append(pictures.decode(pictures.read(reference)))
+                except MediaError:  # the ingest proper reports it
+                    continue
+            if images:
+                vectors.append(encoder.encode_image(images).numpy())
+    return vectors

@@ -1,0 +1,150 @@
+"""Signals become one query vector: the weighted mean of what the user showed, said and pointed at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mm_milvus.errors import ConfigError, ProductNotFound
+from mm_milvus.fusion import blocks, normalise
+from mm_milvus.media import load_image
+from mm_milvus.records import Signal
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from numpy.typing import ArrayLike
+
+    from mm_milvus.encoders.base import DefaultWeights, Encoder, EncoderSpec
+    from mm_milvus.fusion import Fusion
+    from mm_milvus.media import MediaReader
+    from mm_milvus.store import Collection
+
+    Array = npt.NDArray[np.float32]
+
+__all__ = ["compose", "weigh"]
+
+
+def compose(
+    signals: Sequence[Signal], collection: Collection, encoder: Encoder, reader: MediaReader
+) -> Array:
+    """The query vector (dim,), scaled so that its inner product with a product is the weighted mean of similarities:
+    cosines for words alone and for pictures alone; in a mixture those of words are centred.
+
+    Raises MediaError (a query picture), ProductNotFound (an id), ConfigError (nothing to search for).
+    """
+    weighted = weigh(signals, encoder.spec.weights)
+    kinds = {signal.kind for signal in weighted}
+    parts = _Parts(collection.stamp.vectors, encoder.spec, centred=len(kinds) > 1 or "id" in kinds)
+    parts.add_texts([s for s in weighted if s.kind == "text"], encoder)
+    parts.add_images([s for s in weighted if s.kind == "image"], encoder, reader)
+    parts.add_products([s for s in weighted if s.kind == "id"], collection)
+    total = sum(abs(signal.weight or 0.0) for signal in weighted)
+    vector = parts.vector() / np.float32(total or 1.0)
+    if not vector.any():
+        raise ConfigError("the signals of this query cancel each other out; change their weights")
+    return vector
+
+
+def weigh(signals: Sequence[Signal], defaults: DefaultWeights) -> list[Signal]:
+    """The signals, each with a weight.
+
+    Where both words and pictures (or products) are given, each side shares its default weight among its signals that
+    carry none; a query of one kind needs no balance, and each of its signals weighs 1.
+    """
+    words = [signal for signal in signals if signal.kind == "text"]
+    if not signals:
+        raise ConfigError("nothing to search for: give a text, an image or an id")
+    mixed = 0 < len(words) < len(signals)
+    counts = {
+        True: sum(s.weight is None for s in words),
+        False: sum(s.weight is None for s in signals if s.kind != "text"),
+    }
+    sides = {True: defaults.text, False: defaults.image}
+    return [
+        replace(s, weight=sides[s.kind == "text"] / counts[s.kind == "text"] if mixed else 1.0)
+        if s.weight is None
+        else s
+        for s in signals
+    ]
+
+
+class _Parts:
+    """Weighted sums per block; an id adds to the fused vector itself.
+
+    Beside a picture, words are centred: q becomes (q - m) / |q - m|, m being the mean of such texts. The cosines of
+    unimodal text encoders crowd into a narrow band, and without this a picture would outweigh any words. As q . v
+    ranks like q . (v - m_doc), stored vectors stay as they are. `benchmarks/fit_offline.py` measures the gain.
+    """
+
+    def __init__(self, fusion: Fusion, spec: EncoderSpec, *, centred: bool) -> None:
+        self._fusion = fusion
+        self._image: Array | None = None
+        self._text: Array | None = None
+        self._fused = np.zeros(fusion.dim, np.float32)
+        self._spec = spec
+        self._centred = centred and fusion.name == "blocks" and not spec.joint
+
+    def vector(self) -> Array:
+        if self._image is None and self._text is None:
+            return self._fused
+        return self._fused + self._fusion.query(self._image, self._text)
+
+    def add_texts(self, signals: Sequence[Signal], encoder: Encoder) -> None:
+        """In a joint space words are compared with pictures too, by the encoder's default share."""
+        texts = [_text(signal) for signal in signals]
+        if not texts:
+            return
+        share = self._share(self._spec.weights.text_on_image)
+        for signal, raw in zip(signals, encoder.encode_query_text(texts).numpy(), strict=True):
+            vector = self._centre(raw, self._spec.query_text_mean) * np.float32(signal.weight or 0.0)
+            self._add_text((1 - share) * vector)
+            if share:
+                self._add_image(share * vector)
+
+    def add_images(self, signals: Sequence[Signal], encoder: Encoder, reader: MediaReader) -> None:
+        images = [load_image(signal.value, reader=reader, crop=signal.crop) for signal in signals]
+        if not images:
+            return
+        share = self._share(self._spec.weights.image_on_text)
+        for signal, raw in zip(signals, encoder.encode_image(images).numpy(), strict=True):
+            vector = raw * np.float32(signal.weight or 0.0)
+            self._add_image((1 - share) * vector)
+            if share:
+                self._add_text(share * vector)
+
+    def add_products(self, signals: Sequence[Signal], collection: Collection) -> None:
+        """A stored product: half its picture, half its text, or all of the one that it has."""
+        stored = collection.vectors([_text(signal) for signal in signals])
+        for signal in signals:
+            if signal.value not in stored:
+                raise ProductNotFound(f"there is no product {signal.value!r} in {collection.name!r}")
+            vector, has_image, has_text = stored[signal.value]
+            if self._fusion.name == "blocks":
+                image, text = self._fusion.split(vector)
+                text = self._centre(text, self._fusion.text_mean)
+                vector = blocks(image * has_image, text * has_text) / np.float32(has_image + has_text or 1)
+            self._fused += vector * np.float32(signal.weight or 0.0)
+
+    def _centre(self, vector: Array, mean: ArrayLike | None) -> Array:
+        if not self._centred or mean is None:
+            return vector
+        return normalise(vector - np.asarray(mean, np.float32))
+
+    def _share(self, share: float) -> float:
+        """Only blocks keep the modalities apart; in a mixed vector every signal meets both anyway."""
+        return share if self._spec.joint and self._fusion.name == "blocks" else 0.0
+
+    def _add_image(self, vector: Array) -> None:
+        self._image = vector if self._image is None else self._image + vector
+
+    def _add_text(self, vector: Array) -> None:
+        self._text = vector if self._text is None else self._text + vector
+
+
+def _text(signal: Signal) -> str:
+    if not isinstance(signal.value, str) or not signal.value.strip():
+        raise ConfigError(f"a query's {signal.kind} must be a string that is not empty, got {signal.value!r}")
+    return signal.value
