@@ -1,0 +1,44 @@
+"""``mm-milvus doctor``."""
+
+from __future__ import annotations
+
+import click
+
+from .options import settings, shared_options
+from .output import print_json, say
+from .text import one_line
+
+__all__ = ["doctor"]
+
+_MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
+
+
+@click.command(short_help="Check the installation, the device and the connection.")
+@shared_options
+def doctor(as_json: bool) -> None:
+    """Check the installation, the device, the encoder and the connection; exits with 1 if a check fails."""
+    chosen = settings()
+    from mm_milvus.doctor import diagnose
+
+    checks = diagnose(chosen)
+    failed = any(check.status == "fail" for check in checks)
+    if as_json:
+        print_json({"ok": not failed, "checks": [check.to_dict() for check in checks]})
+    else:
+        widest = max((len(check.name) for check in checks), default=0)
+        for check in checks:
+            _print_check(check.status, f"{check.name:<{widest}}  {one_line(check.detail)}")
+    if failed:
+        raise SystemExit(1)
+
+
+def _print_check(status: str, line: str) -> None:
+    mark, color = _MARKS[status]
+    say(f"{_painted(f'{mark:<4}', color)}  {line}")
+
+
+def _painted(text: str, color: str) -> str:
+    """Colour follows the habit of NO_COLOR; click itself drops it in pipes."""
+    import os
+
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=color)

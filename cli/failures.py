@@ -1,0 +1,88 @@
+"""From an exception to one line on stderr, an exit code and, with ``--json``, an object on stdout."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from mm_milvus.errors import MmMilvusError
+
+from .text import one_line
+
+__all__ = ["INTERRUPTED", "reported"]
+
+INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended
+
+
+@contextmanager
+def reported(args: Sequence[str] | None) -> Iterator[None]:
+    """Ends the process as the body's exception demands. An exception that nobody planned keeps its traceback."""
+    as_json = "--json" in (sys.argv[1:] if args is None else args)
+    try:
+        with _quiet():
+            try:
+                yield
+            finally:
+                sys.stdout.flush()
+    except MmMilvusError as error:
+        _fail(str(error), type(error).__name__, error.exit_code, as_json, **_details(error))
+    except click.ClickException as error:
+        error.show()
+        _fail(error.format_message(), type(error).__name__, error.exit_code, as_json, shown=True)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", "KeyboardInterrupt", INTERRUPTED, as_json)
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        _close_stdout()
+        raise SystemExit(1) from None
+
+
+def _fail(message: str, kind: str, code: int, as_json: bool, *, shown: bool = False, **details: Any) -> None:
+    line = one_line(message)
+    if not shown:
+        click.echo(f"error: {line}", err=True)
+    if as_json:
+        click.echo(json.dumps({"error": line, "kind": kind, "exit_code": code, **details}, indent=2))
+    raise SystemExit(code)
+
+
+def _details(error: MmMilvusError) -> dict[str, Any]:
+    """An ingest that rejected too much has stored the good rows all the same: say how many."""
+    report = getattr(error, "report", None)
+    return {"report": report.to_dict()} if report is not None else {}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Libraries log dozens of lines for a call that failed; the user gets one line from us instead."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _close_stdout() -> None:
+    """The reader of the pipe has gone: what is still buffered must not raise again when the process ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, io.UnsupportedOperation):
+        return

@@ -1,0 +1,175 @@
+"""A page of hits as one self-contained HTML file: no scripts, nothing loaded but pictures that are URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .html_style import STYLE
+from .table import attribute_names, summary
+from .text import one_line, plain
+from .thumbnails import Picture, load_picture
+
+if TYPE_CHECKING:
+    from mm_milvus.records import Hit, Page, Query, Signal
+
+__all__ = ["render"]
+
+_MOST_ATTRIBUTES = 6
+_POLICY = (
+    "default-src 'none'; img-src data: https: http:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
+_NO_PICTURE = (
+    '<svg class="nothing" viewBox="0 0 48 48" role="img" aria-label="No picture">'
+    '<rect x="7" y="9" width="34" height="30" rx="4"/><circle cx="17" cy="19" r="3.5"/>'
+    '<path d="m9 35 11-11 8 8 5-5 7 7"/></svg>'
+)
+
+
+def render(query: Query, page: Page) -> str:
+    """The web page of an answer. Everything that comes from the catalog or the query is escaped."""
+    names = attribute_names(page.hits) if query.fields is None else list(query.fields)
+    cards = "\n".join(_card(page.offset + place, hit, names) for place, hit in enumerate(page.hits, start=1))
+    answer = f'<ol class="grid" start="{page.offset + 1}">\n{cards}\n</ol>' if page.hits else _EMPTY
+    return f"""<!doctype html>
+<html lang="en" dir="ltr">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<title>{_text(_headline(query))} · mm-milvus</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<header>
+<h1 class="hidden">Products for this query</h1>
+<ul class="signals" aria-label="Query">
+{_signals(query)}</ul>
+<div class="meta"><p>{_text(summary(page))}</p>{_filter(query.filter)}</div>
+</header>
+<main>
+{answer}
+</main>
+</body>
+</html>
+"""
+
+
+_EMPTY = f'<div class="empty">{_NO_PICTURE}<p>No products match.</p></div>'
+
+
+def _text(value: Any) -> str:
+    return escape(one_line(str(value)), quote=True)
+
+
+def _headline(query: Query) -> str:
+    return ", ".join(signal.value for signal in query.signals if signal.kind == "text") or "products"
+
+
+def _filter(expression: str | None) -> str:
+    return f'<p class="filter">where <code dir="ltr">{_text(expression)}</code></p>' if expression else ""
+
+
+def _signals(query: Query) -> str:
+    return "".join(_signal(signal, first=place == 0) for place, signal in enumerate(query.signals))
+
+
+def _signal(signal: Signal, *, first: bool) -> str:
+    away = signal.weight is not None and signal.weight < 0
+    sign = "−" if away else "" if first else "+"
+    before = f'<span class="sign">{sign}</span>' if sign else ""
+    weight = "" if signal.weight is None else f'<b title="weight">×{abs(signal.weight):g}</b>'
+    return f'<li class="{"away" if away else "towards"}">{before}{_signal_body(signal)}{weight}</li>\n'
+
+
+def _signal_body(signal: Signal) -> str:
+    if signal.kind == "image":
+        picture = load_picture(signal.value, signal.crop)
+        return f'<span class="thumb"{_frame(picture)}>{_picture(picture, "Query picture")}</span>'
+    if signal.kind == "id":
+        return f'<span class="chip">like <code dir="auto">{_text(signal.value)}</code></span>'
+    return f'<span class="words" lang="" dir="auto">{_text(signal.value)}</span>'
+
+
+def _picture(picture: Picture | None, alt: str) -> str:
+    if picture is None:
+        return _NO_PICTURE
+    return (
+        f'<img src="{escape(picture.source, quote=True)}" alt="{_text(alt)}" loading="lazy" decoding="async" '
+        'referrerpolicy="no-referrer">'
+    )
+
+
+def _frame(picture: Picture | None) -> str:
+    """Attributes of the square around a picture."""
+    if picture is None:
+        return ""
+    background = f' style="background:{picture.backdrop}"' if picture.backdrop else ""
+    return f"{background} data-fills" if picture.fills else background
+
+
+def _card(rank: int, hit: Hit, names: list[str]) -> str:
+    title = plain(hit.attributes.get("title") or hit.id)
+    picture = load_picture(hit.image)
+    share = min(max(hit.score, 0.0), 1.0)
+    return f"""<li><article class="card">
+<div class="picture"{_frame(picture)}>{_picture(picture, f"Picture of {title}")}<span class="rank">{rank}</span></div>
+<div class="body">
+<div class="score"><span class="bar" aria-hidden="true"><i style="width:{share:.1%}"></i></span>\
+<span title="score">{hit.score:.3f}</span></div>
+<h2 lang="" dir="auto">{_text(title)}</h2>
+{_price(hit)}{_description(hit, names)}{_attributes(hit, names)}<p class="id" title="id" dir="auto">{_text(hit.id)}</p>
+</div>
+</article></li>"""
+
+
+def _price(hit: Hit) -> str:
+    price = hit.attributes.get("price")
+    if price is None:
+        return ""
+    amount = f"{price:,.2f}" if isinstance(price, float) else plain(price)
+    currency = hit.attributes.get("currency")
+    unit = f" <small>{_text(plain(currency))}</small>" if currency else ""
+    return f'<p class="price">{_text(amount)}{unit}</p>\n'
+
+
+def _description(hit: Hit, names: list[str]) -> str:
+    told = hit.attributes.get("description")
+    if told is None or "description" in names:
+        return ""
+    return f'<p class="description" lang="" dir="auto">{_text(plain(told))}</p>\n'
+
+
+def _attributes(hit: Hit, names: list[str]) -> str:
+    pairs = list(_pairs(hit, names))[:_MOST_ATTRIBUTES]
+    return f"<dl>{''.join(pairs)}</dl>\n" if pairs else ""
+
+
+def _pairs(hit: Hit, names: list[str]) -> Iterator[str]:
+    for name in names:
+        value = hit.attributes.get(name)
+        if value is not None and value != "" and name not in ("id", "title", "price", "currency"):
+            yield f'<div><dt>{_text(name.replace("_", " "))}</dt><dd lang="" dir="auto">{_value(value)}</dd></div>'
+
+
+def _value(value: Any) -> str:
+    """Web addresses become links; any other scheme (javascript:, data:) stays text."""
+    if not isinstance(value, str) or not (host := _web_host(value)):
+        return _text(plain(value))
+    return f'<a href="{escape(value, quote=True)}" rel="noopener noreferrer nofollow" target="_blank">{_text(host)}</a>'
+
+
+def _web_host(value: str) -> str | None:
+    try:
+        parts = urlsplit(value)
+        usable = (
+            parts.scheme in ("http", "https") and value.isprintable() and not any(map(str.isspace, value))
+        )
+        return parts.hostname if usable else None
+    except ValueError:
+        return None

@@ -1,0 +1,51 @@
+"""The group ``mm-milvus``: what all commands share is that errors become exit codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .collection import collections, delete, drop, get, info
+from .demo import demo_catalog
+from .doctor import doctor
+from .failures import reported
+from .ingest import ingest
+from .query import query
+
+__all__ = ["cli", "main"]
+
+
+class CommandLine(click.Group):
+    """A group whose errors end the process with the exit code of their class, in one line and as JSON if asked."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        if not options.get("standalone_mode", True):
+            return super().main(*args, **options)
+        with reported(args[0] if args else options.get("args")):
+            code = super().main(*args, **(options | {"standalone_mode": False}))
+            raise SystemExit(code if isinstance(code, int) else 0)
+
+
+@click.group(
+    cls=CommandLine,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Settings come from mm-milvus.toml, then MM_MILVUS_* variables, then options; the last one wins.",
+)
+@click.version_option(package_name="mm-milvus", prog_name="mm-milvus", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Multimodal product search on Milvus: by picture, words, known products and any mix of them.
+
+    \b
+      mm-milvus ingest catalog.jsonl
+      mm-milvus query --image shoe.jpg --text red --filter 'price < 100'
+    """
+
+
+for command in (ingest, query, info, get, collections, delete, drop, doctor, demo_catalog):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="mm-milvus")

@@ -1,0 +1,83 @@
+"""What an ingest will do and what it did, in a few lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .output import print_fields, say
+from .text import one_line
+
+if TYPE_CHECKING:
+    from mm_milvus import Preview
+    from mm_milvus.records import IngestReport, Rejected
+
+__all__ = ["mapping_lines", "preview_dict", "print_preview", "report_lines"]
+
+
+def mapping_lines(preview: Preview) -> str:
+    """Which columns the fields are read from, and which fields are embedded as text."""
+    pairs = ", ".join(_arrow(field, columns) for field, columns in preview.mapping.items())
+    texts = ", ".join(preview.text_fields) or "nothing"
+    return f"mapping: {one_line(pairs)}\ntext: {one_line(texts)}"
+
+
+def _arrow(field: str, columns: str | tuple[str, ...]) -> str:
+    source = columns if isinstance(columns, str) else " + ".join(columns)
+    return field if source == field else f"{field} <- {source}"
+
+
+def report_lines(report: IngestReport) -> str:
+    """The numbers of an ingest, the last line its speed."""
+    counts = {"read": report.read, "written": report.written, "unchanged": report.unchanged}
+    counts |= {"rejected": report.rejected, "kept without picture": report.kept}
+    lines = [" · ".join(f"{count:,} {name}" for name, count in counts.items())]
+    if report.rejects_file:
+        lines.append(f"rejects: {one_line(report.rejects_file)}")
+    if report.stopped:
+        lines.append(f"stopped early: {one_line(report.stopped)}; the same command goes on from here")
+    rate = report.read / report.seconds if report.seconds > 0 else 0.0
+    return "\n".join([*lines, f"{report.collection}: {report.seconds:.1f} s, {rate:,.0f} rows/s"])
+
+
+def preview_dict(preview: Preview) -> dict[str, Any]:
+    """The JSON shape of ``mm-milvus ingest --dry-run --json``."""
+    return {
+        "source": str(preview.source),
+        "kind": preview.kind,
+        "mapping": dict(preview.mapping),
+        "fields": [{"name": f.name, "type": f.type.value, "typed": f.typed} for f in preview.schema.fields],
+        "text_fields": list(preview.text_fields),
+        "texts": [{"id": id, "text": text} for id, text in preview.texts],
+        "rows_read": preview.rows_read,
+        "rejected": [_rejected_dict(rejected) for rejected in preview.rejected],
+    }
+
+
+def _rejected_dict(rejected: Rejected) -> dict[str, Any]:
+    names = ("line", "id", "stage", "reason", "kept")
+    return {name: getattr(rejected, name) for name in names}
+
+
+def print_preview(preview: Preview) -> None:
+    """Mapping, inferred schema, rendered texts and the first rejects. Nothing of it is stored."""
+    say(
+        f"{one_line(str(preview.source))}: {preview.kind}, {preview.rows_read:,} rows looked at, nothing stored"
+    )
+    say(mapping_lines(preview))
+    if fields := preview.schema.fields:
+        say("")
+        print_fields((field.name, field.type.value, field.typed) for field in fields)
+    if preview.texts:
+        say("\ntexts that would be embedded")
+        for id, text in preview.texts:
+            say(f"  {one_line(id)}: {one_line(text)}")
+    if preview.rejected:
+        say("\nfirst rejects")
+        for rejected in preview.rejected:
+            say(f"  {_reject_line(rejected)}")
+
+
+def _reject_line(rejected: Rejected) -> str:
+    name = f" ({one_line(rejected.id)})" if rejected.id else ""
+    kept = ", kept without picture" if rejected.kept else ""
+    return f"line {rejected.line}{name}: {rejected.stage}: {one_line(rejected.reason)}{kept}"

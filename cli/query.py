@@ -1,0 +1,143 @@
+"""``mm-milvus query``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import open_shop, search_options, shared_options
+from .output import print_json, print_table, say, terminal_width
+from .values import crop, names, signal_of
+
+if TYPE_CHECKING:
+    from mm_milvus import Client
+    from mm_milvus.records import Crop, Page, Query, Signal
+
+__all__ = ["query"]
+
+
+@click.command(short_help="Find products by words, pictures, known products and any mix of them.")
+@click.option(
+    "--text",
+    type=signal_of("text"),
+    multiple=True,
+    metavar="WORDS[^W]",
+    help="Words to search for. Repeatable.",
+)
+@click.option(
+    "--image",
+    type=signal_of("image"),
+    multiple=True,
+    metavar="PICTURE[^W]",
+    help="Picture to search for: a path or a URL. Repeatable.",
+)
+@click.option(
+    "--id",
+    type=signal_of("id"),
+    multiple=True,
+    metavar="ID[^W]",
+    help="Stored product to find the like of; it is left out itself. Repeatable.",
+)
+@click.option(
+    "--crop", type=crop, metavar="X,Y,W,H", help="Part of the query picture, in pixels. Default: all."
+)
+@click.option(
+    "--filter",
+    metavar="FILTER",
+    help="Condition on the attributes, such as 'price < 100 and color == \"red\"'.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Number of products. Default: 10.")
+@click.option(
+    "--offset", type=click.IntRange(min=0), metavar="N", help="Number of best products to skip. Default: 0."
+)
+@click.option(
+    "--fields",
+    type=names,
+    metavar="A,B",
+    help="Attributes to return. Default: all; the table shows what fits.",
+)
+@click.option("--html", metavar="FILE", help="Also write the answer as a web page with the pictures in it.")
+@search_options
+@shared_options
+def query(html: str | None, as_json: bool, **parts: Any) -> None:
+    """Find products by words, pictures, known products and any mix of them.
+
+    Each --text, --image and --id is one signal of the query. A weight after ^ says how much it counts, and a
+    negative weight pushes away: --image shoe.jpg^0.7 --text red^0.3 --id sku-9^-0.4. A ^ that no number follows
+    is an ordinary character; write \\^ where a number follows one.
+
+    \b
+      mm-milvus query --text "red running shoes" --filter 'price < 100'
+      mm-milvus query --image dress.jpg --crop 40,10,300,500 --html answer.html
+      mm-milvus query --id sku-17 --text "without heels^-0.3" --json
+    """
+    asked = _build(**parts)
+    with open_shop() as shop:
+        page = shop.search(asked if as_json else _with_title(asked, shop))
+    if html:
+        _write_page(html, asked, page)
+    if as_json:
+        print_json(page.to_dict())
+        return
+    _print_table(page, asked.fields)
+    if html:
+        say(f"wrote {html}")
+
+
+def _build(  # the parts of a query are its options, one by one
+    text: tuple[Signal, ...],
+    image: tuple[Signal, ...],
+    id: tuple[Signal, ...],
+    crop: Crop | None,
+    filter: str | None,
+    limit: int | None,
+    offset: int | None,
+    fields: tuple[str, ...] | None,
+) -> Query:
+    from dataclasses import replace
+
+    from mm_milvus.records import Query
+
+    if crop:
+        if len(image) != 1:
+            raise click.UsageError("--crop needs exactly one --image")
+        image = (replace(image[0], crop=crop),)
+    if not (signals := (*text, *image, *id)):
+        raise click.UsageError("nothing to search for: give --text, --image or --id")
+    given = {"limit": limit, "offset": offset}
+    numbers = {name: value for name, value in given.items() if value is not None}
+    return Query(signals, filter=filter, fields=fields, **numbers)
+
+
+def _with_title(asked: Query, shop: Client) -> Query:
+    """People recognise a product by its title, whatever else they ask for; a collection may have none."""
+    from dataclasses import replace
+
+    if asked.fields is None or "title" in asked.fields:
+        return asked
+    if not any(field["name"] == "title" for field in shop.info().fields):
+        return asked
+    return replace(asked, fields=("title", *asked.fields))
+
+
+def _print_table(page: Page, fields: tuple[str, ...] | None) -> None:
+    from .table import page_table, summary
+
+    if page.hits:
+        print_table(page_table(page, width=terminal_width(), fields=fields))
+        say("")
+    say(summary(page))
+
+
+def _write_page(file: str, asked: Query, page: Page) -> None:
+    from pathlib import Path
+
+    from mm_milvus.errors import ConfigError
+
+    from .html import render
+
+    try:
+        Path(file).write_text(render(asked, page), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write the web page {file}: {error.strerror or error}") from error

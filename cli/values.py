@@ -1,0 +1,69 @@
+"""Parsing of option values: weighted signals, crops, names and FIELD=VALUE pairs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from mm_milvus.records import Crop, Signal
+
+__all__ = ["crop", "names", "pair", "signal_of", "split_weight"]
+
+_WEIGHTED = re.compile(r"(.*)(?<!\\)\^([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
+
+
+def split_weight(text: str) -> tuple[str, float | None]:
+    r"""``red^0.7`` -> ("red", 0.7). A ``^`` without a number after it is literal, and so is ``\^``."""
+    match = _WEIGHTED.fullmatch(text)
+    value, weight = (match[1], float(match[2])) if match else (text, None)
+    return value.replace("\\^", "^"), weight
+
+
+def signal_of(kind: Literal["text", "image", "id"]) -> Callable[[str], Signal]:
+    """A parser of signals of one kind with an optional weight."""
+
+    def signal(text: str) -> Signal:
+        from mm_milvus.records import Signal
+
+        value, weight = split_weight(text)
+        if not value.strip():
+            raise click.BadParameter("there is nothing to search for")
+        if weight is not None and not math.isfinite(weight):
+            raise click.BadParameter(f"the weight of {value!r} is too large")
+        return Signal(kind, value, weight)
+
+    return signal
+
+
+def crop(text: str) -> Crop:
+    """``x,y,width,height`` in whole pixels."""
+    from mm_milvus.records import Crop
+
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise click.BadParameter(f"expected x,y,width,height in whole pixels, got {text!r}")
+    x, y, width, height = map(int, parts)
+    if not width or not height:
+        raise click.BadParameter("width and height must be at least 1")
+    return Crop(x, y, width, height)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """``a,b,c``."""
+    found = tuple(name for part in text.split(",") if (name := part.strip()))
+    if not found:
+        raise click.BadParameter("expected names with commas between them")
+    return found
+
+
+def pair(text: str) -> tuple[str, str]:
+    """``FIELD=VALUE``; the value may hold further equals signs."""
+    field, _, value = (part.strip() for part in text.partition("="))
+    if not (field and value):
+        raise click.BadParameter(f"expected FIELD=VALUE, got {text!r}")
+    return field, value

@@ -1,0 +1,246 @@
+"""The commands on a real embedded database, from the catalog file to the web page."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from mm_milvus_cli.main import cli
+from PIL import Image, ImageDraw
+
+COLORS = {"red": (200, 20, 30), "blue": (20, 60, 200), "green": (20, 140, 60)}
+Shop = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six products with pictures, one row that cannot be used; the columns have other names than ours."""
+    folder = tmp_path_factory.mktemp("shop")
+    rows: list[dict[str, Any]] = []
+    for color, rgb in COLORS.items():
+        for shape in ("ball", "box"):
+            image = Image.new("RGB", (120, 120), "white")
+            draw = ImageDraw.Draw(image)
+            (draw.ellipse if shape == "ball" else draw.rectangle)((20, 20, 100, 100), fill=rgb)
+            image.save(folder / f"{color}-{shape}.png")
+            price = 10.5 * (len(rows) + 1)
+            rows.append({"sku": f"{color}-{shape}", "name": f"{color} {shape}", "image_url": f"{color}-{shape}.png",
+                         "price": price, "color": color})  # fmt: skip
+    rows[0]["name"] = "red ball [bold]rouge[/bold] 红色"
+    rows.append({"name": "a row without an id"})
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    (folder / "catalog.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def _run(folder: Path, *args: str, expect: int = 0) -> Result:
+    """Runs a command on the shop of ``folder``; errors that nobody planned are raised."""
+    uri = [] if args[0] == "--version" else ["--uri", str(folder / "shop.db")]
+    done = CliRunner(catch_exceptions=False).invoke(cli, [*args, *uri])
+    assert done.exit_code == expect, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def ingested(folder: Path) -> Result:
+    return _run(folder, "ingest", str(folder / "catalog.jsonl"), "--max-reject-rate", "0.2")
+
+
+@pytest.fixture
+def shop(folder: Path, ingested: Result) -> Shop:
+    return lambda *args, **options: _run(folder, *args, **options)
+
+
+def test_a_dry_run_shows_everything_and_stores_nothing(folder: Path, tmp_path: Path) -> None:
+    uri = tmp_path / "none.db"
+    args = [
+        "ingest",
+        str(folder / "catalog.jsonl"),
+        "--dry-run",
+        "--uri",
+        str(uri),
+        "--type",
+        "price=varchar",
+    ]
+    text = CliRunner().invoke(cli, args)
+    assert text.exit_code == 0
+    assert "mapping: id <- sku, title <- name, image <- image_url" in text.stdout
+    assert ["price", "varchar", "column"] in [line.split() for line in text.stdout.splitlines()]
+    assert "red-ball: red ball [bold]rouge[/bold] 红色" in text.stdout
+    assert "line 7: map: " in text.stdout
+    found = json.loads(CliRunner().invoke(cli, [*args, "--json"]).stdout)
+    assert (found["rows_read"], found["kind"]) == (7, "jsonl")
+    assert {"name": "price", "type": "varchar", "typed": True} in found["fields"]
+    assert [(reject["line"], reject["stage"]) for reject in found["rejected"]] == [(7, "map")]
+    assert not uri.exists()
+
+
+def test_an_ingest_shows_its_mapping_and_its_numbers(folder: Path, ingested: Result) -> None:
+    assert ingested.stderr == ""
+    lines = ingested.stdout.splitlines()
+    assert lines[0].startswith("mapping: id <- sku, title <- name, image <- image_url")
+    assert "7 read · 6 written · 0 unchanged · 1 rejected · 0 kept without picture" in lines
+    assert lines[-1].startswith("products: ")
+
+
+def test_a_second_ingest_changes_nothing_and_json_is_all_that_is_printed(folder: Path, shop: Shop) -> None:
+    done = shop("ingest", str(folder / "catalog.jsonl"), "--max-reject-rate", "0.2", "--json")
+    report = json.loads(done.stdout)
+    assert (report["read"], report["written"], report["unchanged"], report["rejected"]) == (7, 0, 6, 1)
+    assert done.stderr == ""
+
+
+def test_too_many_rejects_exit_with_4_after_the_report(folder: Path, shop: Shop) -> None:
+    done = shop("ingest", str(folder / "catalog.jsonl"), expect=4)
+    assert "6 unchanged · 1 rejected" in done.stdout
+    assert done.stderr.startswith("error: ")
+    found = json.loads(shop("ingest", str(folder / "catalog.jsonl"), "--json", expect=4).stdout)
+    assert (found["kind"], found["report"]["rejected"]) == ("TooManyRejects", 1)
+
+
+def test_words_pictures_and_products_find_their_like(folder: Path, shop: Shop) -> None:
+    def first(*args: str) -> str:
+        best: str = json.loads(shop("query", *args, "--limit", "1", "--json").stdout)["hits"][0]["id"]
+        return best
+
+    assert first("--image", str(folder / "blue-box.png")) == "blue-box"
+    assert first("--text", "green ball") == "green-ball"
+    like = json.loads(shop("query", "--id", "red-box", "--json").stdout)
+    assert (like["total"], len(like["hits"])) == (5, 5)
+    assert "red-box" not in [hit["id"] for hit in like["hits"]]  # a product is not its own like
+
+
+def test_json_is_the_page_of_the_library(folder: Path, shop: Shop) -> None:
+    from mm_milvus import Client
+
+    done = shop(
+        "query", "--text", "ball", "--filter", "price < 40", "--limit", "2", "--offset", "1", "--json"
+    )
+    with Client(folder / "shop.db") as client:
+        page = client.query("ball", filter="price < 40", limit=2, offset=1).to_dict()
+    found = json.loads(done.stdout)
+    assert done.stdout == json.dumps(found, ensure_ascii=False, indent=2) + "\n"
+    assert found | {"took_ms": 0} == page | {"took_ms": 0}
+    assert (found["total"], found["limit"], found["offset"], len(found["hits"])) == (3, 2, 1, 2)
+
+
+def test_the_table_prints_markup_literally_and_counts_what_passes_the_filter(shop: Shop) -> None:
+    done = shop("query", "--text", "red ball", "--filter", 'color == "red"', "--limit", "1")
+    header, row, blank, line = done.stdout.splitlines()
+    assert header.split() == ["#", "score", "id", "title", "price", "color"]
+    assert "red ball [bold]rouge[/bold] 红色" in row
+    assert row.split()[-2:] == ["10.5", "red"]
+    assert blank == ""
+    assert line.startswith("1 of 2 products · ")
+    assert line.endswith(" ms")
+
+
+def test_chosen_fields_come_with_the_title_in_the_table_and_alone_in_json(shop: Shop) -> None:
+    table = shop("query", "--text", "red ball", "--fields", "color", "--limit", "1").stdout.splitlines()
+    assert table[0].split() == ["#", "score", "id", "title", "color"]
+    found = json.loads(
+        shop("query", "--text", "red ball", "--fields", "color", "--limit", "1", "--json").stdout
+    )
+    assert list(found["hits"][0]["attributes"]) == ["color"]
+    assert "'size'" in shop("query", "--text", "x", "--fields", "size", expect=2).stderr
+
+
+def test_a_weight_and_its_sign_reach_the_search(folder: Path, shop: Shop) -> None:
+    def order(weight: str) -> list[str]:
+        signals = ("--text", "box^0.1", "--image", f"{folder / 'blue-box.png'}^{weight}")
+        return [hit["id"] for hit in json.loads(shop("query", *signals, "--json").stdout)["hits"]]
+
+    assert order("2")[0] == "blue-box"
+    assert order("-2")[-1] == "blue-box"
+
+
+def test_nothing_found_is_a_success(shop: Shop) -> None:
+    assert shop("query", "--text", "x", "--filter", "price > 1000").stdout == "no products match\n"
+
+
+def test_errors_of_a_query_have_their_exit_codes(folder: Path, shop: Shop) -> None:
+    assert "prize" in shop("query", "--text", "x", "--filter", "prize < 3", expect=10).stderr
+    assert "nobody" in shop("query", "--id", "nobody", expect=26).stderr
+    assert shop("query", "--image", str(folder / "catalog.jsonl"), expect=5).stderr.count("\n") == 1
+    assert shop("info", "--collection", "other", expect=25).stderr.count("\n") == 1
+
+
+def test_a_web_page_holds_the_pictures(folder: Path, shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "answer.html"
+    done = shop("query", "--image", f"{folder / 'red-ball.png'}^0.7", "--limit", "3", "--html", str(file))
+    assert done.stdout.endswith(f"wrote {file}\n")
+    page = file.read_text(encoding="utf-8")
+    assert page.count('src="data:image/jpeg;base64,') == 4
+    assert "red ball [bold]rouge[/bold] 红色" in page
+    assert str(folder) not in page
+    refused = shop("query", "--text", "x", "--html", str(tmp_path / "no" / "x.html"), expect=2)
+    assert "cannot write the web page" in refused.stderr
+
+
+def test_get_shows_products_in_the_order_asked_for(shop: Shop) -> None:
+    found = json.loads(shop("get", "blue-box", "red-ball", "--json").stdout)
+    assert [product["id"] for product in found] == ["blue-box", "red-ball"]
+    assert found[1]["attributes"]["title"] == "red ball [bold]rouge[/bold] 红色"
+    text = shop("get", "blue-box").stdout.splitlines()
+    assert text[0] == "blue-box"
+    assert "  color  blue" in text
+    assert shop("get", "blue-box", "nobody", expect=26).stderr == "error: not stored: 'nobody'\n"
+
+
+def test_info_and_collections(folder: Path, shop: Shop) -> None:
+    found = json.loads(shop("info", "--json").stdout)
+    assert (found["collection"], found["rows"], found["uri"]) == ("products", 6, str(folder / "shop.db"))
+    assert {"name": "price", "type": "double", "typed": True} in found["fields"]
+    text = shop("info").stdout
+    assert ["rows", "6"] in [line.split() for line in text.splitlines()]
+    assert ["price", "double", "column"] in [line.split() for line in text.splitlines()]
+    assert shop("collections").stdout == "products\n"
+    assert json.loads(shop("collections", "--json").stdout) == ["products"]
+
+
+def test_delete_and_drop(folder: Path, tmp_path: Path) -> None:
+    def run(*args: str, expect: int = 0) -> Result:
+        return _run(tmp_path, *args, expect=expect)
+
+    run("ingest", str(folder / "catalog.jsonl"), "--max-reject-rate", "0.2")
+    assert run("delete", "--id", "red-ball", "--id", "nobody").stdout == "deleted 1 product\n"
+    assert json.loads(run("delete", "--filter", "price > 50", "--yes", "--json").stdout) == {"deleted": 2}
+    assert "pass --yes" in run("drop", expect=2).stderr
+    assert run("drop", "--yes").stdout == "dropped products with 3 products\n"
+    assert run("info", expect=25).stdout == ""
+
+
+def test_a_person_at_a_terminal_is_asked_before_a_drop(folder: Path, shop: Shop) -> None:
+    terminal, other_end = pty.openpty()
+    program = [sys.executable, "-c", "from mm_milvus_cli.main import main; main()"]
+    with subprocess.Popen(
+        [*program, "drop", "--uri", str(folder / "shop.db")],
+        stdin=other_end,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.write(terminal, b"n\n")
+        out, err = process.communicate(timeout=60)
+    os.close(terminal)
+    os.close(other_end)
+    assert (process.returncode, out) == (1, b"")
+    assert b"with its 6 products? [y/N]" in err
+    assert err.endswith(b"nothing was deleted\n")
+
+
+def test_doctor_checks_and_demo_catalog_draws(tmp_path: Path) -> None:
+    found = json.loads(_run(tmp_path, "doctor", "--json").stdout)
+    assert found["ok"] is True
+    assert {check["status"] for check in found["checks"]} <= {"ok", "warn"}
+    drawn = CliRunner().invoke(cli, ["demo-catalog", str(tmp_path / "demo"), "--json"])
+    catalog = Path(json.loads(drawn.stdout)["catalog"])
+    assert catalog == tmp_path / "demo" / "catalog.jsonl"
+    assert json.loads(catalog.read_text(encoding="utf-8").splitlines()[0])["image"].startswith("images/")
