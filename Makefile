@@ -5,15 +5,20 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint types pytest install clean
 
+comma := ,
+# Prints a query as one would type it, and runs it: $(call query,its heading,its options)
+define query
+@echo; echo '$(1)'; echo '$$ $(BIN)/mm-milvus query --uri demo/demo.db $(2)'
+@$(BIN)/mm-milvus query --uri demo/demo.db $(2)
+endef
+
 demo: install
 	@$(BIN)/mm-milvus demo-catalog demo
 	@$(BIN)/mm-milvus ingest demo/catalog.jsonl --uri demo/demo.db
-	@echo; echo '$$ mm-milvus query --text "leather backpack" --limit 5'
-	@$(BIN)/mm-milvus query --uri demo/demo.db --text "leather backpack" --limit 5
-	@echo; echo '$$ mm-milvus query --image demo/query.jpg --limit 5'
-	@$(BIN)/mm-milvus query --uri demo/demo.db --image demo/query.jpg --limit 5
-	@echo; echo "$$ mm-milvus query --image demo/query.jpg --text red --filter 'price < 100' --limit 5"
-	@$(BIN)/mm-milvus query --uri demo/demo.db --image demo/query.jpg --text red --filter 'price < 100' --limit 5
+	$(call query,By words:,--text "leather backpack" --limit 5)
+	$(call query,By a picture of white running shoes:,--image demo/images/runners-white-1.jpg --limit 5)
+	$(call query,Like that picture$(comma) but red$(comma) and below a price:,--image demo/images/runners-white-1.jpg --text red --filter "price < 120" --limit 5)
+	@echo; echo 'Next: add --html answer.html to a query and open that file; ask in Chinese (--text 红色T恤); then README.md, "Your own catalog".'
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
