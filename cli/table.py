@@ -78,7 +78,8 @@ def summary(page: Page) -> str:
             else "no products match"
         )
     shown = f"{page.offset + 1}-{page.offset + len(page.hits)}" if page.offset else f"{len(page.hits)}"
-    return f"{shown} of {products(page.total)} · {page.took_ms:.0f} ms"
+    bound = "" if page.total_exact else "at least "
+    return f"{shown} of {bound}{products(page.total)} · {page.took_ms:.0f} ms"
 
 
 def attribute_names(hits: Sequence[Hit]) -> list[str]:

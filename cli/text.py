@@ -59,4 +59,4 @@ def number(value: float, places: int) -> str:
 
 def products(count: int) -> str:
     """``1 product``, ``84 products``."""
-    return f"{count} {'product' if count == 1 else 'products'}"
+    return f"{count:,} {'product' if count == 1 else 'products'}"

@@ -160,19 +160,24 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The answer to a query: hits in falling score; ``total`` counts the products that pass the filter."""
+    """The answer to a query: hits in falling score.
+
+    ``total`` counts the products that pass the filter; it is a lower bound where ``total_exact`` is false.
+    """
 
     hits: tuple[Hit, ...]
     total: int
     took_ms: float
     limit: int = 10
     offset: int = 0
+    total_exact: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON shape of ``mm-milvus query --json``."""
         return {
             "hits": [hit.to_dict() for hit in self.hits],
             "total": self.total,
+            "total_exact": self.total_exact,
             "took_ms": round(self.took_ms, 3),
             "limit": self.limit,
             "offset": self.offset,

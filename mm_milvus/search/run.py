@@ -33,9 +33,11 @@ def run(
     hits = collection.search(
         vector, filter=filter, limit=query.limit, offset=query.offset, fields=query.fields
     )
-    total = collection.count(filter, consistency)
+    total, exact = query.offset + len(hits), True
+    if not hits or len(hits) == query.limit:  # else the ranking ended here
+        total, exact = collection.total(filter, consistency)
     took_ms = (time.perf_counter() - started) * 1000
-    return Page(tuple(hits), total, took_ms, query.limit, query.offset)
+    return Page(tuple(hits), total, took_ms, query.limit, query.offset, exact)
 
 
 def _filter(query: Query, collection: Collection) -> Filter | None:

@@ -110,13 +110,16 @@ def _vector_type(dtype: str, capabilities: Capabilities) -> Any:
 
 
 def milvus_index(client: MilvusClient, capabilities: Capabilities) -> IndexParams:
-    """FLAT on Milvus Lite, whose HNSW loses filtered recall and is no faster; HNSW on a server."""
+    """FLAT on Milvus Lite, whose HNSW loses filtered recall and is no faster; HNSW on a server.
+
+    M 32 rather than the usual 16: with a filter that 10 % pass, recall@10 was .961 at M 16 and .990 at M 32, ef 256.
+    """
     params = client.prepare_index_params()
     if capabilities.lite:
         params.add_index("fused", index_type="FLAT", metric_type="IP")
     else:
         params.add_index(
-            "fused", index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 200}
+            "fused", index_type="HNSW", metric_type="IP", params={"M": 32, "efConstruction": 256}
         )
     if capabilities.bm25:
         params.add_index("mm_sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")

@@ -67,7 +67,7 @@ def test_a_dry_run_shows_everything_and_stores_nothing(folder: Path, tmp_path: P
         "--dry-run",
         "--uri",
         str(uri),
-        "--type",
+        "--types",
         "price=varchar",
     ]
     text = CliRunner().invoke(cli, args)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,6 +109,8 @@ def test_the_line_below_the_table() -> None:
     assert summary(_page({}, {})) == "2 of 84 products · 31 ms"
     assert summary(_page({}, total=1)) == "1 of 1 product · 31 ms"
     assert summary(_page({}, {}, offset=10)) == "11-12 of 84 products · 31 ms"
+    many = replace(_page({}, total=1000), total_exact=False)
+    assert summary(many) == "1 of at least 1,000 products · 31 ms"
     assert summary(_page(total=0)) == "no products match"
     assert summary(_page(total=84, offset=100)) == "no products from rank 101 on: 84 match"
 

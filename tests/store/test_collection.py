@@ -239,3 +239,12 @@ def test_a_lite_file_opens_again_with_everything(lite_uri: str) -> None:
         opened = second.open("shop")
         assert dict(opened.get(["a"])[0].attributes) == FULL
         assert opened.count(opened.parse('颜色 == "红" and `net weight` < 1')) == 1
+
+
+def test_a_total_is_exact_or_says_that_it_is_not(collection: Collection) -> None:
+    collection.write([row(str(n), title="x", price=float(n)) for n in range(1_200)])
+    assert collection.total(None, "Strong") == (1_200, True)
+    assert collection.total(collection.parse("price < 1000"), "Strong") == (1_000, True)
+    assert collection.total(collection.parse("price < 5000"), "Strong") == (
+        (1_000, False) if collection.capabilities.lite else (1_200, True)
+    )
