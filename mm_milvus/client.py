@@ -258,9 +258,9 @@ class Client:
 
 
 def _stamped_name(stamp: Stamp) -> str:
-    """A commit pins the model; a fingerprint of a local folder cannot be asked for, only be checked."""
-    pinned = re.fullmatch(r"[0-9a-f]{40}", stamp.revision) and "/" in stamp.encoder
-    return f"{stamp.encoder}@{stamp.revision}" if pinned else stamp.encoder
+    """What loads the collection's encoder again; a commit of the hub pins the model."""
+    commit = re.fullmatch(r"[0-9a-f]{40}", stamp.revision)
+    return f"{stamp.encoder}@{stamp.revision}" if commit else stamp.source or stamp.encoder
 
 
 def _entries(value: Any) -> list[tuple[Any, float | None]]:

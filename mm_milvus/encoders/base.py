@@ -1,4 +1,4 @@
-"""What an encoder is: a specification that identifies it, and methods that turn texts and pictures into unit vectors."""
+"""What an encoder is: a specification that identifies it, and methods that turn texts and pictures into vectors."""
 
 from __future__ import annotations
 

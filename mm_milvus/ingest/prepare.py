@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,6 +123,7 @@ def _new_stamp(store: Store, catalog: Catalog, encoder: Encoder, settings: Setti
     return Stamp(
         encoder=spec.name,
         revision=spec.revision,
+        source=_source(settings.encoder or spec.name),
         preprocessing=spec.preprocessing,
         fusion=fusion,
         image_mean=image_mean,
@@ -136,6 +138,11 @@ def _new_stamp(store: Store, catalog: Catalog, encoder: Encoder, settings: Setti
         partition_key=settings.partition_key,
         created_by=f"mm-milvus {__version__}",
     )
+
+
+def _source(encoder: str) -> str:
+    """What to load the encoder from in later queries: a local folder by its absolute path."""
+    return str(Path(encoder).absolute()) if Path(encoder).is_dir() else encoder
 
 
 def _means(

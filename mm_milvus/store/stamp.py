@@ -38,6 +38,7 @@ class Stamp:
     text_fields: tuple[str, ...]
     max_chars: int
     schema: Schema
+    source: str = ""  # what the encoder was loaded from: a model name, or the path of a local folder
     image_weight: float = 0.5
     text_weight: float = 0.5
     vector_dtype: str = "float32"
@@ -51,12 +52,16 @@ class Stamp:
         return Fusion(self.fusion, self.image_mean, self.text_mean, self.image_weight, self.text_weight)
 
     def check_encoder(self, spec: EncoderSpec, collection: str) -> None:
-        """Raises StampMismatch unless ``spec`` is the encoder of the stored vectors."""
-        theirs, ours = f"{self.encoder}@{self.revision}", f"{spec.name}@{spec.revision}"
-        if theirs != ours:
+        """Raises StampMismatch unless ``spec`` is the encoder of the stored vectors.
+
+        A fingerprint ("fp:...") identifies the weights themselves: then the name of their folder does not matter.
+        """
+        same_name = spec.name == self.encoder or self.revision.startswith("fp:")
+        if not same_name or spec.revision != self.revision:
+            theirs, ours = f"{self.encoder}@{self.revision}", f"{spec.name}@{spec.revision}"
             raise StampMismatch(
                 f"collection {collection!r} holds vectors of the encoder {theirs}, but {ours} was asked for; "
-                f"use --encoder {self.encoder}, or another --collection"
+                f"use --encoder {self.source or self.encoder}, or another --collection"
             )
 
     def check_fusion(self, fusion: str | None, collection: str) -> None:
@@ -72,6 +77,7 @@ class Stamp:
         return {
             "encoder": self.encoder,
             "revision": self.revision,
+            "source": self.source,
             "preprocessing": self.preprocessing,
             "joint": self.joint,
             "fusion": self.fusion,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,8 @@ def products(*changes: dict[str, Any]) -> list[dict[str, Any]]:
         {"id": colour, "title": f"{colour} square", "image": f"images/{colour}.png", "price": 10.0 + index}
         for index, colour in enumerate(COLOURS)
     ]
-    for row, change in zip(rows, changes, strict=False):
-        row |= change
-    return [{key: value for key, value in row.items() if value is not ...} for row in rows]
+    changed = [row | change for row, change in zip_longest(rows, changes, fillvalue={})]
+    return [{key: value for key, value in row.items() if value is not ...} for row in changed]
 
 
 class Shop:
@@ -76,9 +76,7 @@ IMAGE_DIM = load_encoder("offline").spec.image_dim
 
 
 def counts(report: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(
-        report[name] for name in ("read", "written", "unchanged", "images_encoded", "texts_encoded")
-    )
+    return tuple(report[name] for name in ("read", "written", "unchanged", "images_encoded", "texts_encoded"))
 
 
 def test_an_unchanged_catalog_encodes_and_writes_nothing(shop: Shop) -> None:
@@ -115,7 +113,9 @@ def test_a_changed_picture_encodes_only_the_picture(shop: Shop) -> None:
 
 def test_incremental_steps_end_where_a_fresh_ingest_ends(shop: Shop, tmp_path: Path) -> None:
     shop.ingest(products())
-    shop.ingest(products({"title": "crimson box", "price": ...}, {"image": ...}, {"title": ..., "color": "navy"}))
+    shop.ingest(
+        products({"title": "crimson box", "price": ...}, {"image": ...}, {"title": ..., "color": "navy"})
+    )
     final = products({"title": "crimson box", "price": ...}, {"image": ...}, {"title": ..., "color": "navy"})
     with Client(tmp_path / "fresh.db") as other:
         fresh = Shop(tmp_path, other)
