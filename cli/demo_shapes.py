@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .demo_catalog import Sketch
+    from .demo_sketch import Sketch
 
     Color = tuple[int, int, int]
     Point = tuple[float, float]

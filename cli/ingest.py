@@ -34,7 +34,7 @@ def ingest(catalog: str, as_json: bool) -> None:
 
     \b
       mm-milvus ingest catalog.jsonl --dry-run
-      mm-milvus ingest export.csv --map id=sku --map title=name --type size=varchar
+      mm-milvus ingest export.csv --mapping id=sku --mapping title=name --types size=varchar
     """
     with open_shop() as shop:
         if shop.settings.dry_run:

@@ -141,7 +141,7 @@ ingest_options = compose(
     setting("--text-weight", type=float, metavar="W", help="Text's share in the fusion sum. Default: 0.5."),
     setting("--batch-size", type=int, metavar="N", help="Products per batch. Default: 64."),
     setting(
-        "--map",
+        "--mapping",
         "mapping",
         type=pair,
         callback=_remember_table,
@@ -150,7 +150,7 @@ ingest_options = compose(
         help="Column of the catalog that a field is read from. Repeatable. Default: guessed from its name.",
     ),
     setting(
-        "--type",
+        "--types",
         "types",
         type=pair,
         callback=_remember_table,

@@ -52,13 +52,13 @@ class Settings(BaseModel):
 
     # where
     uri: str = Field(
-        "./mm-milvus.db", min_length=1, description="path of a Milvus Lite file or URL of a server"
+        "./mm-milvus.db", min_length=1, description="folder of a Milvus Lite database, or URL of a server"
     )
     token: str | None = Field(None, repr=False, description="user:password or API key of the server")
     collection: str = Field(
         "products", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", description="collection name"
     )
-    timeout: float = Field(60.0, gt=0, description="seconds that one call to Milvus may take")
+    timeout: float = Field(60.0, gt=0, le=86_400, description="seconds that one call to Milvus may take")
     consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = Field(
         "Strong", description="consistency level of searches on a server"
     )
@@ -69,15 +69,21 @@ class Settings(BaseModel):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="dtype of the model")
     # fusion
-    fusion: Literal["blocks", "sum", "product"] | None = Field(None, description="how the vectors are fused")
-    image_weight: float | None = Field(None, ge=0, description="picture's weight in the fusion sum (0.5)")
-    text_weight: float | None = Field(None, ge=0, description="text's weight in the fusion sum (0.5)")
+    fusion: Literal["blocks", "sum", "product"] | None = Field(
+        None, description="blocks, sum or product: how picture and text become one vector"
+    )
+    image_weight: float | None = Field(
+        None, ge=0, le=1e6, description="picture's weight in the fusion sum (0.5)"
+    )
+    text_weight: float | None = Field(None, ge=0, le=1e6, description="text's weight in the fusion sum (0.5)")
     # collection
     vector_dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         None, description="dtype of the stored vectors (float32)"
     )
     partition_key: str | None = Field(None, description="attribute that partitions the collection")
-    ef: int | None = Field(None, ge=1, le=32768, description="HNSW search width on a server")
+    ef: int | None = Field(
+        None, ge=1, le=32768, description="HNSW search width on a server (256; 1,024 with a filter)"
+    )
     # ingest
     batch_size: int = Field(64, ge=1, le=4096, description="products per batch")
     rejects: Path | None = Field(None, description="file of rejected rows; default beside the catalog")
@@ -89,7 +95,7 @@ class Settings(BaseModel):
     )
     allow_private_hosts: bool = Field(False, description="let picture URLs point into private networks")
     missing_image: Literal["keep", "reject"] = Field(
-        "keep", description="a row with text whose picture fails"
+        "keep", description="keep or reject a row with text whose picture fails"
     )
     text_fields: Names | None = Field(None, description="attributes that are embedded as text, in order")
     mapping: Mapped = Field(default_factory=dict, description="our field -> column of the catalog")
@@ -152,9 +158,8 @@ def _validate(values: Mapping[str, Any], source: str) -> Settings:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             raise ConfigError(f"unknown setting {key!r} in {source}{_nearest(key)}") from None
-        raise ConfigError(
-            f"bad value for {key!r} in {source}: {problem['msg']}, got {problem['input']!r}"
-        ) from None
+        got = "" if key == "token" else f", got {problem['input']!r}"  # a secret is not shown
+        raise ConfigError(f"bad value for {key!r} in {source}: {problem['msg']}{got}") from None
 
 
 def _nearest(name: str) -> str:
