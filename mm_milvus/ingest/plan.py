@@ -6,7 +6,7 @@ Milvus itself is the journal: the hashes stored with each row say what it was ma
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Item", "attributes_hash", "picture_hash", "plan", "text_of"]
+__all__ = ["Item", "attributes_hash", "picture_identity", "plan", "text_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -34,15 +34,21 @@ class Item:
     text: str
     text_hash: str  # "" without text
     image: str  # where the first picture is, for display
-    references: list[str]  # pictures that still may be had
-    image_hash: str  # "" without pictures, or when one of them failed: then the next ingest tries again
     attributes_hash: str
+    # Reference -> identity of the pictures that may still be had. One that fails is taken out: then the hash of the
+    # stored row is not that of the catalog's, and the next ingest tries again.
+    pictures: dict[str, bytes] = field(default_factory=dict)
     failures: list[MediaError] = field(default_factory=list)
     old: Stored | None = None
     encode_image: bool = True
     encode_text: bool = True
     image_vec: Array | None = None  # (D_image,) unit norm
     text_vec: Array | None = None  # (D_text,) unit norm
+
+    @property
+    def image_hash(self) -> str:
+        """Identity of all pictures together, "" without any."""
+        return _digest(b"".join(self.pictures.values())) if self.pictures else ""
 
     @property
     def same_image(self) -> bool:
@@ -73,7 +79,7 @@ def plan(items: Iterable[Item], stored: Mapping[str, Stored], stamp: Stamp) -> N
     for item in items:
         item.old = stored.get(item.product.id)
         both = stamp.fusion != "blocks" and not (item.same_image and item.same_text)
-        item.encode_image = bool(item.references) and (both or not item.same_image)
+        item.encode_image = bool(item.pictures) and (both or not item.same_image)
         item.encode_text = bool(item.text) and (both or not item.same_text)
 
 
@@ -83,9 +89,9 @@ def text_of(product: Product, stamp: Stamp) -> tuple[str, str]:
     return text, _digest(text.encode()) if text else ""
 
 
-def picture_hash(parts: Sequence[bytes]) -> str:
-    """Identity of a product's pictures: the bytes of files and data URIs, the address of URLs. "" for none."""
-    return _digest(b"".join(blake2b(part, digest_size=16).digest() for part in parts)) if parts else ""
+def picture_identity(content: bytes) -> bytes:
+    """16 bytes for a picture: of the content of files and data URIs, of the address of URLs."""
+    return blake2b(content, digest_size=16).digest()
 
 
 def attributes_hash(attributes: Mapping[str, Any], image: str) -> str:

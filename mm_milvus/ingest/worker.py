@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from mm_milvus.catalog import Catalog, RejectsFile, default_rejects_path
 from mm_milvus.errors import ConfigError, InvalidValue, MediaError, TooManyRejects
 from mm_milvus.fusion import normalise
 from mm_milvus.ingest.pictures import Pictures, is_url
-from mm_milvus.ingest.plan import Item, attributes_hash, picture_hash, plan, text_of
+from mm_milvus.ingest.plan import Item, attributes_hash, picture_identity, plan, text_of
 from mm_milvus.records import IngestReport, Product, Rejected, Row
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run(
     with (
         RejectsFile(path) as rejects,
         Pictures(catalog.root, settings) as pictures,
-        ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures") as pool,
+        _threads() as pool,
     ):
         worker = _Worker(collection, encoder, settings, pictures, rejects, pool)
         for rows in _batched(catalog.products(), settings.batch_size):
@@ -69,6 +70,18 @@ def run(
             report,
         )
     return report
+
+
+@contextmanager
+def _threads() -> Iterator[Executor]:
+    """Threads for pictures. An interrupt does not wait for hosts that do not answer."""
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _batched(rows: Iterator[Product | Rejected], size: int) -> Iterator[list[Product | Rejected]]:
@@ -117,22 +130,18 @@ class _Worker:
         """Text, hashes, and the bytes of local pictures. URLs are fetched only when the plan asks for it."""
         text, text_hash = text_of(product, self._stamp)
         image = self._pictures.locate(product.images[0]) if product.images else ""
-        item = Item(product, text, text_hash, image, [], "", attributes_hash(product.attributes, image))
+        item = Item(product, text, text_hash, image, attributes_hash(product.attributes, image))
         data: list[bytes] = []
-        identity: list[bytes] = []
         for reference in product.images:
             if is_url(reference):
-                identity.append(reference.encode())
-                item.references.append(reference)
+                item.pictures[reference] = picture_identity(reference.encode())
                 continue
             try:
                 data.append(self._pictures.read(reference))
             except MediaError as error:
                 item.failures.append(error)
-                continue
-            identity.append(data[-1])
-            item.references.append(reference)
-        item.image_hash = "" if item.failures else picture_hash(identity)
+            else:
+                item.pictures[reference] = picture_identity(data[-1])
         return item, data
 
     def _encode_pictures(self, work: Sequence[tuple[Item, list[bytes]]]) -> None:
@@ -150,19 +159,19 @@ class _Worker:
     def _decode(self, item: Item, data: Sequence[bytes]) -> list[Image]:
         local = iter(data)
         images = []
-        for reference in item.references:
+        for reference in list(item.pictures):
             try:
                 picture = self._pictures.read(reference) if is_url(reference) else next(local)
                 images.append(self._pictures.decode(picture))
             except MediaError as error:
                 item.failures.append(error)
-                item.image_hash = ""
+                del item.pictures[reference]
         return images
 
     def _worth_writing(self, item: Item) -> bool:
         """Reports pictures that failed; False for an item that is rejected or that is stored already as it is."""
         if item.failures:
-            kept = bool(item.text or item.image_vec is not None) and self._settings.missing_image == "keep"
+            kept = bool(item.text or item.pictures) and self._settings.missing_image == "keep"
             reason = "; ".join(str(error) for error in item.failures)
             if not item.text and not kept:
                 reason += " (and the row has no text)"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from mm_milvus.errors import (
-    AuthenticationFailed,
     CollectionNotFound,
     ConfigError,
     ConnectionFailed,
-    MmMilvusError,
     StoreError,
 )
 from mm_milvus.store.capabilities import Capabilities
@@ -31,6 +30,11 @@ if TYPE_CHECKING:
 __all__ = ["Store"]
 
 _PROBE_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
+_PORT = 19530
+_EXPECTED = "expected http://host:port, https://host:port or a local path"
+_ADDRESS = re.compile(r"(?:https?:/?)?[\w.-]+:\d+/?|\[[0-9a-fA-F:.]+\]:\d+|https?:.*", re.IGNORECASE)
+_USERINFO = re.compile(r"(://)[^/?#]*@")
 
 
 class Store:
@@ -44,17 +48,15 @@ class Store:
         self._embedded: EmbeddedServer | None = None
         silence()
         if is_server(settings.uri):
-            _probe(settings.uri)
-            self._client = _connect(settings.uri, settings)
+            _probe(settings)
+            self._client, version = _connect(settings.uri, settings)
         else:
             self._embedded = open_embedded(settings.uri, create=create)
             try:
-                self._client = _connect(self._embedded.uri, settings)
-            except MmMilvusError:
+                self._client, version = _connect(self._embedded.uri, settings)
+            except BaseException:  # an interrupt must not leave the database locked either
                 self._embedded.close()
                 raise
-        with translated(f"cannot ask {settings.uri} for its version"):
-            version = self._client.get_server_version(timeout=settings.timeout)
         self.capabilities = Capabilities.of(version, lite=self._embedded is not None)
 
     def close(self) -> None:
@@ -134,42 +136,81 @@ class Store:
 
 
 def is_server(uri: str) -> bool:
-    """True for a URL of a server, False for the path of an embedded database."""
+    """True for a URL of a server, False for the path of an embedded database. Raises ConfigError for neither."""
     scheme, separator, _ = uri.partition("://")
-    if not separator:
-        return False
-    if scheme.lower() not in ("http", "https", "tcp"):
-        raise ConfigError(f"bad uri {uri!r}: expected http://host:port, https://host:port or a local path")
-    return True
+    if not uri.strip():
+        raise ConfigError(f"bad uri {uri!r}: {_EXPECTED}")
+    if separator:
+        if scheme.lower() not in ("http", "https", "tcp"):
+            raise ConfigError(f"bad uri {_show(uri)}: {_EXPECTED}")
+        return True
+    if _ADDRESS.fullmatch(uri.strip()):
+        raise ConfigError(f"bad uri {_show(uri)}: write http:// before the address of a server")
+    return False
 
 
-def _probe(uri: str) -> None:
-    """Tells a dead address from a bad token: to pymilvus both look alike, and it takes long to say so."""
+def _show(uri: str) -> str:
+    """The URI in quotes, without a password that somebody wrote into it."""
+    return repr(_USERINFO.sub(r"\1***@", uri))
+
+
+def _address(uri: str) -> tuple[str, int]:
+    """Host and port of a server's URI. Raises ConfigError."""
     try:
         parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 19530)
+        host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigError(f"bad uri {uri!r}: {error}") from error
+        reason = str(error) if "@" not in uri else "it cannot be parsed"
+        raise ConfigError(f"bad uri {_show(uri)}: {reason}") from None
+    if "@" in parts.netloc:
+        raise ConfigError(f"bad uri {_show(uri)}: user and password belong into --token user:password")
     if not host:
-        raise ConfigError(f"bad uri {uri!r}: it names no host")
+        raise ConfigError(f"bad uri {_show(uri)}: it names no host")
+    if ":" in host:
+        raise ConfigError(f"bad uri {uri!r}: pymilvus takes no IPv6 address, write the name of the host")
+    if port is None:
+        port = 443 if parts.scheme == "https" else _PORT
+    return host, port
+
+
+def _probe(settings: Settings) -> None:
+    """Says at once that an address is dead: pymilvus takes its time and does not say why."""
+    uri = settings.uri
+    address = _address(uri)
     try:
-        socket.create_connection((host, port), timeout=_PROBE_SECONDS).close()
+        socket.create_connection(address, timeout=min(settings.timeout, _PROBE_SECONDS)).close()
+    except UnicodeError as error:  # of the encoding of host names
+        raise ConfigError(f"bad uri {uri!r}: no host can have that name") from error
     except OSError as error:
         raise ConnectionFailed(f"nothing answers at {uri}: {error.strerror or error}") from error
 
 
-def _connect(uri: str, settings: Settings) -> MilvusClient:
+def _connect(uri: str, settings: Settings) -> tuple[MilvusClient, str]:
+    """A client and the version of what it is connected to."""
     from pymilvus import MilvusClient
-    from pymilvus.exceptions import MilvusException
 
+    silence()  # again: the import sets levels of its own
     try:
         with translated(f"cannot connect to {settings.uri}"):
-            return MilvusClient(uri, token=settings.token or "", timeout=min(settings.timeout, 10.0))
+            client = MilvusClient(
+                uri, token=settings.token or "", timeout=min(settings.timeout, _CONNECT_SECONDS)
+            )
+        with translated(f"cannot ask {settings.uri} for its version"):
+            return client, client.get_server_version(timeout=settings.timeout)
     except ConnectionFailed as error:
-        if isinstance(error.__cause__, MilvusException) and is_server(settings.uri):
-            raise AuthenticationFailed(
-                f"{settings.uri} is open but refuses the connection: "
-                + ("the token is wrong" if settings.token else "it may need a --token")
-                + ", or it is not a Milvus server"
-            ) from error
-        raise
+        raise _not_milvus(settings, error) from error
+
+
+def _not_milvus(settings: Settings, error: ConnectionFailed) -> ConnectionFailed:
+    """The port is open, as the probe has found; what is wrong is behind it."""
+    if not is_server(settings.uri):
+        return error
+    if "DEADLINE_EXCEEDED" in str(error):
+        waited = min(settings.timeout, _CONNECT_SECONDS)
+        return ConnectionFailed(
+            f"{settings.uri} accepts connections but did not answer within {waited:g} s: is it Milvus, and is it up?"
+        )
+    return ConnectionFailed(
+        f"{settings.uri} answers, but not like a Milvus server; "
+        "check the port, and whether it is http:// or https://"
+    )

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mm_milvus.errors import DatabaseLocked, DatabaseNotFound, MissingDependency, StoreError
+from mm_milvus.errors import ConfigError, DatabaseLocked, DatabaseNotFound, MissingDependency, StoreError
 
 __all__ = ["EmbeddedServer", "open_embedded"]
 
-_MARKERS = ("LOCK", "collections")  # what Milvus Lite lays into its folder first
+_MARKS = {
+    "LOCK",
+    "collections",
+}  # together they are a database; other programs lay a LOCK into their folders too
+_BEGINNINGS = {*_MARKS, "databases"}  # what is there when the making of one was interrupted
 
 
 @dataclass
@@ -45,14 +49,25 @@ def open_embedded(path: str | os.PathLike[str], *, create: bool) -> EmbeddedServ
 
     Raises DatabaseNotFound, DatabaseLocked (another process has it), StoreError (not a database, no right).
     """
-    folder = Path(path).expanduser().absolute()
+    folder = _locate(path)
     with _guard:
         server = _open.get(str(folder))
         if server is None:
-            _check(folder, create=create)
+            try:
+                _check(folder, create=create)
+            except OSError as error:
+                raise StoreError(f"cannot open the database {folder}: {error.strerror or error}") from error
             server = _open[str(folder)] = _start(folder)
         server.users += 1
         return server
+
+
+def _locate(path: str | os.PathLike[str]) -> Path:
+    """Where the folder really is: this process must not meet its own lock by way of a link or of ``..``."""
+    try:
+        return Path(os.path.realpath(os.path.expanduser(path)))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"bad uri {os.fspath(path)!r}: {error}") from error
 
 
 def _check(folder: Path, *, create: bool) -> None:
@@ -69,12 +84,13 @@ def _check(folder: Path, *, create: bool) -> None:
         raise StoreError(
             f"{folder} is a file, not a Milvus Lite database of this version; choose another --uri"
         )
-    if any((folder / marker).exists() for marker in _MARKERS):
+    content = set(os.listdir(folder))
+    if content >= _MARKS:
         return
-    if any(folder.iterdir()):
+    if not content <= _BEGINNINGS:
         raise StoreError(f"{folder} is a folder with other content, not a Milvus Lite database")
     if not create:
-        raise DatabaseNotFound(f"there is no database at {folder}: the folder is empty")
+        raise DatabaseNotFound(f"there is no database in the folder {folder}; `mm-milvus ingest` creates one")
 
 
 def _start(folder: Path) -> EmbeddedServer:
