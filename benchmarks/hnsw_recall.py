@@ -48,7 +48,9 @@ def embed(catalog: Path, count: int, cache: Path | None) -> tuple[np.ndarray, np
             picture = ImageOps.exif_transpose(opened).convert("RGB")
         images.append(picture if index < len(rows) else ImageOps.mirror(picture))
         texts.append(f"{row['label']}, {' '.join(random.choice(WORDS, 2))}")
-    image = np.concatenate([encoder.encode_image(images[i : i + 64]).numpy() for i in range(0, len(images), 64)])
+    image = np.concatenate(
+        [encoder.encode_image(images[i : i + 64]).numpy() for i in range(0, len(images), 64)]
+    )
     text = encoder.encode_text(texts).numpy()
     order = random.permutation(len(image))
     image, text = image[order], text[order]
@@ -106,7 +108,12 @@ def wait_for_index(store: Store, name: str, rows: int) -> None:
 
 
 def report(
-    store: Store, name: str, stored: np.ndarray, image: np.ndarray, text: np.ndarray, options: argparse.Namespace
+    store: Store,
+    name: str,
+    stored: np.ndarray,
+    image: np.ndarray,
+    text: np.ndarray,
+    options: argparse.Namespace,
 ) -> None:
     print("| query | " + " | ".join(f"ef {ef}" for ef in options.efs) + " |")
     print("|---|" + "---|" * len(options.efs))
@@ -119,7 +126,9 @@ def report(
         for ef in options.efs:
             opened = Store(Settings(uri=options.uri, ef=ef, consistency="Bounded"))
             collection = opened.open(name)
-            scores = [[hit.score for hit in collection.search(q.astype(np.float32), limit=10)] for q in queries]
+            scores = [
+                [hit.score for hit in collection.search(q.astype(np.float32), limit=10)] for q in queries
+            ]
             opened.close()
             cells.append(np.mean([np.sum(s >= t) / 10 for s, t in zip(np.array(scores), tenth, strict=True)]))
         print(f"| {label} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |", flush=True)

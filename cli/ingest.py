@@ -52,10 +52,10 @@ def _ingest_with_report(shop: Client, catalog: str) -> None:
 
     from mm_milvus.errors import TooManyRejects
 
-    from .preview import mapping_lines, report_lines
+    from .preview import mapping_line, report_lines
 
     preview = shop.preview(catalog)
-    say(mapping_lines(preview))
+    say(mapping_line(preview))
     progress = _Progress(preview.rows_read if preview.rows_read < _PREVIEW_ROWS else None)
     try:
         with progress:
@@ -72,8 +72,10 @@ def _ingest_with_report(shop: Client, catalog: str) -> None:
 
 
 def _end(report: IngestReport) -> None:
+    from mm_milvus.errors import CatalogError
+
     if report.stopped:
-        raise SystemExit(INTERRUPTED if report.stopped == "interrupted" else 1)
+        raise SystemExit(INTERRUPTED if report.stopped == "interrupted" else CatalogError.exit_code)
 
 
 def _show_dry_run(preview: Preview, as_json: bool) -> None:

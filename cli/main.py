@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import click
@@ -9,7 +11,7 @@ import click
 from .collection import collections, delete, drop, get, info
 from .demo import demo_catalog
 from .doctor import doctor
-from .failures import reported
+from .failures import INTERRUPTED, reported
 from .ingest import ingest
 from .query import query
 
@@ -48,4 +50,12 @@ for command in (ingest, query, info, get, collections, delete, drop, doctor, dem
 
 def main() -> None:
     """Entry point of the console script."""
-    cli(prog_name="mm-milvus")
+    try:
+        cli(prog_name="mm-milvus")
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        # Threads that wait for silent picture hosts would hold the process for up to half a minute.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)

@@ -8,17 +8,22 @@ from .output import print_fields, say
 from .text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mm_milvus import Preview
     from mm_milvus.records import IngestReport, Rejected
 
-__all__ = ["mapping_lines", "preview_dict", "print_preview", "report_lines"]
+__all__ = ["mapping_line", "preview_dict", "print_preview", "report_lines"]
 
 
-def mapping_lines(preview: Preview) -> str:
-    """Which columns the fields are read from, and which fields are embedded as text."""
+def mapping_line(preview: Preview) -> str:
+    """Which columns the fields are read from."""
     pairs = ", ".join(_arrow(field, columns) for field, columns in preview.mapping.items())
-    texts = ", ".join(preview.text_fields) or "nothing"
-    return f"mapping: {one_line(pairs)}\ntext: {one_line(texts)}"
+    return f"mapping: {one_line(pairs)}"
+
+
+def _text_line(text_fields: Sequence[str]) -> str:
+    return f"text: {one_line(', '.join(text_fields)) or 'nothing'}"
 
 
 def _arrow(field: str, columns: str | tuple[str, ...]) -> str:
@@ -34,7 +39,9 @@ def report_lines(report: IngestReport) -> str:
     if report.rejects_file:
         lines.append(f"rejects: {one_line(report.rejects_file)}")
     if report.stopped:
-        lines.append(f"stopped early: {one_line(report.stopped)}; the same command goes on from here")
+        again = "; the same command goes on from here" if report.stopped == "interrupted" else ""
+        lines.append(f"stopped early: {one_line(report.stopped)}{again}")
+    lines.append(_text_line(report.text_fields))
     rate = report.read / report.seconds if report.seconds > 0 else 0.0
     return "\n".join([*lines, f"{report.collection}: {report.seconds:.1f} s, {rate:,.0f} rows/s"])
 
@@ -63,7 +70,8 @@ def print_preview(preview: Preview) -> None:
     say(
         f"{one_line(str(preview.source))}: {preview.kind}, {preview.rows_read:,} rows looked at, nothing stored"
     )
-    say(mapping_lines(preview))
+    say(mapping_line(preview))
+    say(_text_line(preview.text_fields))
     if fields := preview.schema.fields:
         say("")
         print_fields((field.name, field.type.value, field.typed) for field in fields)

@@ -96,6 +96,7 @@ class Rejected:
     reason: str  # one line
     record: Any = None  # the row as it was read; text where it could not be parsed
     kept: bool = False
+    last: bool = False  # the catalog is damaged here: nothing after this row could be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +199,9 @@ class IngestReport:
     texts_encoded: int = 0
     seconds: float = 0.0
     rejects_file: str | None = None
-    stopped: str | None = (
-        None  # why it ended early ("interrupted"), None when the catalog was read to its end
-    )
+    stopped: str | None = None  # why the catalog was not read to its end, None when it was
+    text_fields: tuple[str, ...] = ()  # the attributes that were embedded as text
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"text_fields": list(self.text_fields)}

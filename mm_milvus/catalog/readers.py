@@ -42,6 +42,7 @@ class Line:
     number: int
     data: bytes
     problem: str | None = None
+    last: bool = False  # the file is damaged: no line follows
 
 
 class Source(Protocol):
@@ -78,12 +79,12 @@ class JsonLines:
     def rows(self) -> Iterator[RawRow | Rejected]:
         for line in read_lines(self.path):
             if line.problem:
-                yield Rejected(line.number, None, "read", line.problem, snippet(line.data))
+                yield Rejected(line.number, None, "read", line.problem, snippet(line.data), last=line.last)
             elif line.data.strip():
                 yield parse_row(line.number, line.data)
 
     def _refuse_array(self) -> None:
-        first = next((line for line in read_lines(self.path) if line.data.strip()), None)
+        first = next((line for line in read_lines(self.path) if line.problem or line.data.strip()), None)
         if first is None:
             raise CatalogError(f"the catalog {self.path} is empty")
         text = first.data.strip()
@@ -170,7 +171,8 @@ def read_lines(path: Path) -> Iterator[Line]:
             try:
                 data, problem = _next_line(file)
             except _DAMAGE as error:
-                yield Line(number, b"", f"the file is damaged, nothing after this point was read: {error}")
+                reason = f"the file is damaged, nothing after this point was read: {error}"
+                yield Line(number, b"", reason, last=True)
                 return
             except OSError as error:
                 raise CatalogError(f"cannot read {path} after line {number - 1}: {error}") from error

@@ -55,8 +55,14 @@ class RejectsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.close()
+        except OSError as problem:  # a full disk is told once, by the error that is on its way already
+            if error is None:
+                reason = problem.strerror or problem
+                raise CatalogError(f"cannot write the rejects file {self.path}: {reason}") from problem
 
     def write(self, rejected: Rejected) -> None:
         """Appends the row; it is on its way to the disk when this returns."""

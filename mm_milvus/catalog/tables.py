@@ -49,8 +49,11 @@ class DelimitedText:
                 fields = next(parser)
             except StopIteration:
                 return
-            except (csv.Error, _BadLine) as error:
+            except csv.Error as error:
                 yield Rejected(lines.start, None, "read", f"not CSV: {error}", snippet(lines.raw))
+                continue
+            except _BadLine as error:
+                yield Rejected(lines.start, None, "read", error.problem, snippet(lines.raw), last=error.last)
                 continue
             if any(field.strip() for field in fields):
                 yield self._row(fields, lines)
@@ -80,7 +83,12 @@ class DelimitedText:
 
 
 class _BadLine(Exception):
-    """A physical line that the parser must not see."""
+    """A physical line that the parser must not see; after the ``last`` none follows."""
+
+    def __init__(self, problem: str, last: bool) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.last = last
 
 
 class _TextLines:
@@ -104,7 +112,7 @@ class _TextLines:
         self._number = line.number
         self.raw += line.data[: max(0, 4096 - len(self.raw))]
         if line.problem:
-            raise _BadLine(line.problem)
+            raise _BadLine(line.problem, line.last)
         try:
             return line.data.decode("utf-8")
         except UnicodeDecodeError:
@@ -148,7 +156,7 @@ class ParquetFile:
                 batch = next(batches, None)
             except (ArrowException, OSError) as error:
                 reason = f"the file is damaged, nothing after this row was read: {_one_line(error)}"
-                yield Rejected(number, None, "read", reason)
+                yield Rejected(number, None, "read", reason, last=True)
                 return
             if batch is None:
                 return

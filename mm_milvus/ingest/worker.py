@@ -108,7 +108,7 @@ class _Worker:
         self._pictures = pictures
         self._rejects = rejects
         self._pool = pool
-        self.report = IngestReport(collection.name)
+        self.report = IngestReport(collection.name, text_fields=self._stamp.text_fields)
 
     def batch(self, rows: Sequence[Product | Rejected]) -> None:
         """One batch through all stages: read, plan, decode, encode, fuse, write."""
@@ -116,6 +116,8 @@ class _Worker:
         for row in rows:
             if isinstance(row, Rejected):
                 self._reject(row)
+                if row.last:
+                    self.report = replace(self.report, stopped=f"line {row.line}: {row.reason}")
         read = self._pool.map(self._read, (row for row in rows if isinstance(row, Product)))
         work = dict(read)  # item -> bytes of its pictures that were read
         plan(work, self._collection.stored([item.product.id for item in work]), self._stamp)
@@ -173,11 +175,13 @@ class _Worker:
         if item.failures:
             kept = bool(item.text or item.pictures) and self._settings.missing_image == "keep"
             reason = "; ".join(str(error) for error in item.failures)
-            if not item.text and not kept:
-                reason += " (and the row has no text)"
+            reason += "" if kept or item.text else " (and the row has no text)"
             self._reject_item(item, item.failures[0].stage, reason, kept=kept)
             if not kept:
                 return False
+        elif not item.text and not item.pictures:
+            self._reject_item(item, "map", f"no picture, and no text in {', '.join(self._stamp.text_fields)}")
+            return False
         if item.unchanged:
             self._count(unchanged=1)
         return not item.unchanged

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["compose", "weigh"]
+__all__ = ["MAX_WEIGHT", "compose", "weigh"]
+
+MAX_WEIGHT = 1e6
 
 
 def compose(
@@ -54,6 +56,10 @@ def weigh(signals: Sequence[Signal], defaults: DefaultWeights) -> list[Signal]:
     Where both words and pictures (or products) are given, each side shares its default weight among its signals that
     carry none; a query of one kind needs no balance, and each of its signals weighs 1.
     """
+    if bad := next((s for s in signals if s.weight is not None and not abs(s.weight) <= MAX_WEIGHT), None):
+        raise ConfigError(
+            f"the weight {bad.weight} is not a number between -{MAX_WEIGHT:g} and {MAX_WEIGHT:g}"
+        )
     words = [signal for signal in signals if signal.kind == "text"]
     if not signals:
         raise ConfigError("nothing to search for: give a text, an image or an id")

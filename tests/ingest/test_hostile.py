@@ -280,6 +280,7 @@ def test_a_gzip_that_is_cut_off_gives_the_rows_before_the_cut(tmp_path: Path) ->
         (reject,) = map(json.loads, (tmp_path / "a.rejects.jsonl").read_bytes().splitlines())
         assert (reject["line"], reject["id"], reject["stage"]) == (report.read, None, "read")
         assert "the file is damaged, nothing after this point was read" in reject["reason"]
+        assert report.stopped == f"line {report.read}: {reject['reason']}"
         assert 0 < report.written == report.read - 1 < 39
         last = f"p{report.written - 1}"
         assert [hit.id for hit in shop.get(["p0", last, f"p{report.written}"])] == ["p0", last]

@@ -173,6 +173,13 @@ def test_a_failed_picture_without_text_is_rejected(shop: Shop) -> None:
     assert shop.client.get("red") == []
 
 
+def test_a_row_without_the_embedded_attributes_is_rejected(shop: Shop) -> None:
+    shop.ingest(products(), text_fields=["title"])
+    shop.ingest(products({"title": ..., "image": ..., "color": "red"}), max_reject_rate=0.5)
+    (reject,) = shop.rejects()
+    assert (reject["id"], reject["reason"]) == ("red", "no picture, and no text in title")
+
+
 def test_too_many_rejects_keep_the_good_rows(shop: Shop) -> None:
     rows = products({"id": None})
     with pytest.raises(TooManyRejects, match="1 of 3 rows") as caught:

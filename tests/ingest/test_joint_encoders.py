@@ -104,7 +104,9 @@ def test_a_query_finds_the_local_model_again(tmp_path: Path, model: Path, catalo
     moved = own.rename(tmp_path / "moved")
     with Client(tmp_path / "q.db") as shop, pytest.raises(EncoderError, match="tiny-clip"):
         shop.query(text="red")
-    with Client(tmp_path / "q.db", encoder=str(moved)) as shop:  # the weights count, not the name of their folder
+    with Client(
+        tmp_path / "q.db", encoder=str(moved)
+    ) as shop:  # the weights count, not the name of their folder
         assert len(shop.query(text="red", limit=3).hits) == 3
 
 

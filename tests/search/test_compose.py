@@ -45,6 +45,12 @@ def test_a_given_weight_stays_as_it_is() -> None:
     assert weights(text(0.0)) == [0.0]
 
 
+@pytest.mark.parametrize("weight", [1e308, float("nan"), float("-inf")])
+def test_a_weight_without_measure_is_an_error(weight: float) -> None:
+    with pytest.raises(ConfigError, match="the weight"):
+        weights(text(weight))
+
+
 def test_no_signal_is_an_error() -> None:
     with pytest.raises(ConfigError, match="nothing to search for"):
         weights()

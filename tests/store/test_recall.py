@@ -39,7 +39,10 @@ def make(store: Store, fused: np.ndarray, image_dim: int, ranks: np.ndarray | No
     for start in range(0, len(fused), 2_000):
         part = range(start, min(start + 2_000, len(fused)))
         collection.write(
-            [Row(str(i), "", fused[i], True, True, {"rank": int(i if ranks is None else ranks[i])}) for i in part]
+            [
+                Row(str(i), "", fused[i], True, True, {"rank": int(i if ranks is None else ranks[i])})
+                for i in part
+            ]
         )
     collection.flush()
     _wait_for_index(store, collection, len(fused))
