@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.milvus_server import running
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
-def server_uri() -> Iterator[str]:
+def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URI of a real Milvus 2.3.5. MILVUS_TEST_URI names one that already runs; otherwise one is started."""
-    if running := os.environ.get("MILVUS_TEST_URI"):
-        yield running
+    if given := os.environ.get("MILVUS_TEST_URI"):
+        yield given
         return
-    milvus = pytest.importorskip("milvus", reason="the pip-installable Milvus server is not installed")
-    folder = tempfile.mkdtemp(prefix="mm-milvus-server-")
-    server = milvus.MilvusServer()
-    server.set_base_dir(folder)
-    with contextlib.chdir(os.getcwd()):  # its start() changes the working directory
-        server.start()
-    yield f"http://127.0.0.1:{server.listen_port}"
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with running(tmp_path_factory.mktemp("milvus")) as server:
+        yield f"http://127.0.0.1:{server.listen_port}"
 
 
 @pytest.fixture

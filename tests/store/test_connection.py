@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from contextlib import chdir
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,6 +25,7 @@ from mm_milvus.errors import (
     ConnectionFailed,
 )
 from mm_milvus.store import Store
+from tests.milvus_server import free_port, running
 from tests.store.failing import SECRET, command, failure
 
 # --- addresses at which there is no Milvus ------------------------------------------------------------------
@@ -55,11 +56,6 @@ def silent_server() -> Iterator[str]:
     """A socket that listens and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def test_a_closed_port_is_named_at_once() -> None:
@@ -158,43 +154,20 @@ def test_the_command_line_says_it_in_one_line(web_server: str, silent_server: st
 
 # --- a server that asks for a token -------------------------------------------------------------------------
 
-ETCD = """
-name: default
-data-dir: {folder}/etcd
-listen-client-urls: http://127.0.0.1:{client}
-advertise-client-urls: http://127.0.0.1:{client}
-listen-peer-urls: http://127.0.0.1:{peer}
-initial-advertise-peer-urls: http://127.0.0.1:{peer}
-initial-cluster: default=http://127.0.0.1:{peer}
-"""
-
 
 @dataclass
 class Guarded:
     """A Milvus with authorization; its user is root, the password Milvus."""
 
     uri: str
-    process: Any  # subprocess.Popen
+    process: subprocess.Popen[bytes]
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """A second real Milvus beside that of the other tests: the ports of its etcd must be others, too."""
-    milvus = pytest.importorskip("milvus", reason="the pip-installable Milvus server is not installed")
-    folder = tmp_path_factory.mktemp("guarded")
-    etcd, port = free_port(), free_port()
-    (folder / "etcd.yaml").write_text(
-        ETCD.format(folder=folder, client=etcd, peer=free_port()), encoding="utf-8"
-    )
-    server = milvus.MilvusServer()
-    server.set_base_dir(str(folder))
-    server.config.set("authorization_enabled", True)
-    server.config.configs.update(proxy_port=port, etcd_port=etcd)
-    with pytest.MonkeyPatch.context() as patch, chdir(os.getcwd()):
-        patch.setenv("ETCD_CONFIG_PATH", str(folder / "etcd.yaml"))
-        server.start()
-    yield Guarded(f"http://127.0.0.1:{port}", server.server_proc)
-    server.stop()
+    """A second real Milvus beside that of the other tests."""
+    with running(tmp_path_factory.mktemp("guarded"), authorization=True) as server:
+        yield Guarded(f"http://127.0.0.1:{server.listen_port}", server.server_proc)
 
 
 @pytest.mark.server
