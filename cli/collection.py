@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import open_shop, shared_options
+from .options import open_shop, shared_options, verbose_option
 from .output import print_fields, print_json, say
 from .text import one_line, plain, products
 
@@ -21,15 +21,16 @@ _yes = click.option("--yes", "-y", is_flag=True, help="Do it without a question.
 
 
 @click.command(short_help="Show what a collection holds and how it was made.")
+@verbose_option
 @shared_options
-def info(as_json: bool) -> None:
+def info(verbose: bool, as_json: bool) -> None:
     """Show what a collection holds and how it was made: rows, index, encoder, fusion and fields."""
     with open_shop() as shop:
         found = shop.info().to_dict()
     if as_json:
         print_json(found)
     else:
-        _print_info(found)
+        _print_info(found, verbose)
 
 
 @click.command(short_help="List the collections of the database.")
@@ -52,11 +53,11 @@ def get(ids: tuple[str, ...], as_json: bool) -> None:
     """Show the stored products with these ids, in the order given; an id that is not stored is an error."""
     with open_shop() as shop:
         found = shop.get(list(ids))
+    if found and not as_json:
+        say("\n\n".join(map(_product_lines, found)))
     _require_all(ids, found)
     if as_json:
         print_json([{"id": product.id, "attributes": dict(product.attributes)} for product in found])
-    else:
-        say("\n\n".join(map(_product_lines, found)))
 
 
 @click.command(short_help="Delete products by id or by filter.")
@@ -73,9 +74,9 @@ def delete(ids: tuple[str, ...], filter: str | None, yes: bool, as_json: bool) -
     """
     if bool(ids) == (filter is not None):
         raise click.UsageError("give either --id or --filter")
-    if filter is not None and not yes:
-        _confirm(f"Delete every product with {one_line(filter)}?", as_json)
     with open_shop() as shop:
+        if filter is not None and not yes:
+            _confirm(f"Delete {products(shop.count(filter))} with {one_line(filter)}?", as_json)
         deleted = shop.delete(list(ids)) if ids else shop.delete(filter=filter)
     if as_json:
         print_json({"deleted": deleted})
@@ -91,9 +92,8 @@ def drop(yes: bool, as_json: bool) -> None:
     with open_shop() as shop:
         found = shop.info().to_dict()
         if not yes:
-            _confirm(
-                f"Drop {found['collection']} of {found['uri']} with its {found['rows']} products?", as_json
-            )
+            holding = f"{found['collection']} of {found['uri']} with its {products(found['rows'])}"
+            _confirm(f"Drop {one_line(holding)}?", as_json)
         shop.drop()
     if as_json:
         print_json({"dropped": found["collection"], "rows": found["rows"]})
@@ -112,7 +112,7 @@ def _require_all(ids: tuple[str, ...], found: Sequence[Hit]) -> None:
 def _confirm(question: str, as_json: bool) -> None:
     """Goes on after a yes; a no ends the command with exit code 1. Needs a person at a terminal."""
     if as_json or not sys.stdin.isatty():
-        raise click.UsageError("nobody is there to be asked: pass --yes")
+        raise click.UsageError(f"{'--json asks no questions' if as_json else 'not a terminal'}, pass --yes")
     if not click.confirm(question, err=True):
         click.echo("nothing was deleted", err=True)
         raise SystemExit(1)
@@ -130,13 +130,29 @@ def _pairs(values: dict[str, Any]) -> list[str]:
     return [f"  {one_line(name):<{widest}}  {plain(value)}" for name, value in values.items()]
 
 
-def _print_info(found: dict[str, Any]) -> None:
+def _print_info(found: dict[str, Any], verbose: bool) -> None:
     fields = found.pop("fields")
-    known = {name: value for name, value in _flat(found) if value not in (None, "", {}, [], ())}
+    pairs = _flat(found) if verbose else _essentials(found)
+    known = {name: value for name, value in pairs if value not in (None, "", {}, [], ())}
     say("\n".join(_pairs(known)))
     if fields:
         say("")
         print_fields((field["name"], field["type"], field["typed"]) for field in fields)
+
+
+def _essentials(found: dict[str, Any]) -> list[tuple[str, Any]]:
+    stamp = found["stamp"]
+    return [
+        ("uri", found["uri"]),
+        ("collection", found["collection"]),
+        ("rows", found["rows"]),
+        ("server", found["server_version"]),
+        ("encoder", stamp["encoder"]),
+        ("fusion", stamp["fusion"]),
+        ("text fields", stamp["text_fields"]),
+        ("index", list(found["index"].values())),
+        ("created by", stamp["created_by"]),
+    ]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import click
 
-from .options import settings, shared_options
+from .options import settings, shared_options, verbose_option
 from .output import print_json, say
 from .text import one_line
 
 __all__ = ["doctor"]
 
 _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
+_MET = {
+    "nullable": "attributes are stored as dynamic keys",
+    "partition_keys": "no --partition-key",
+    "float16_vectors": "float32 vectors only",
+}
 
 
 @click.command(short_help="Check the installation, the device and the connection.")
+@verbose_option
 @shared_options
-def doctor(as_json: bool) -> None:
+def doctor(verbose: bool, as_json: bool) -> None:
     """Check the installation, the device, the encoder and the connection; exits with 1 if a check fails."""
     chosen = settings()
     from mm_milvus.doctor import diagnose
@@ -27,9 +33,16 @@ def doctor(as_json: bool) -> None:
     else:
         widest = max((len(check.name) for check in checks), default=0)
         for check in checks:
-            _print_check(check.status, f"{check.name:<{widest}}  {one_line(check.detail)}")
+            detail = check.detail if verbose or check.name != "capabilities" else _shortcomings(check.detail)
+            _print_check(check.status, f"{check.name:<{widest}}  {one_line(detail)}")
     if failed:
         raise SystemExit(1)
+
+
+def _shortcomings(detail: str) -> str:
+    """Of all that this Milvus cannot do, what a user of mm-milvus meets."""
+    lacking = detail.rpartition("lacks ")[2].split(", ")
+    return ", ".join(said for name, said in _MET.items() if name in lacking) or "all that mm-milvus uses"
 
 
 def _print_check(status: str, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 _MOST_ATTRIBUTES = 6
+_PRICES = ("price", "preis")
+_CURRENCIES = ("currency", "price_currency", "währung", "waehrung")
 _POLICY = (
     "default-src 'none'; img-src data: https: http:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
@@ -129,13 +132,23 @@ def _card(rank: int, hit: Hit, names: list[str]) -> str:
 
 
 def _price(hit: Hit) -> str:
-    price = hit.attributes.get("price")
+    price_name, currency_name = _price_names(hit)
+    price = hit.attributes.get(price_name or "")
     if price is None:
         return ""
     amount = f"{price:,.2f}" if isinstance(price, float) else plain(price)
-    currency = hit.attributes.get("currency")
+    currency = hit.attributes.get(currency_name or "")
     unit = f" <small>{_text(plain(currency))}</small>" if currency else ""
     return f'<p class="price">{_text(amount)}{unit}</p>\n'
+
+
+def _price_names(hit: Hit) -> tuple[str | None, str | None]:
+    """The attributes that hold the price and its currency, however the catalog spells them."""
+    names = {re.sub(r"[\W_]+", "_", name.strip()).lower(): name for name in hit.attributes}
+    price = next((name for name in _PRICES if name in names), None)
+    own = (f"{price}_currency",) if price else ()
+    currency = next((name for name in (*own, *_CURRENCIES) if name in names), None)
+    return names.get(price or ""), names.get(currency or "")
 
 
 def _description(hit: Hit, names: list[str]) -> str:
@@ -151,9 +164,10 @@ def _attributes(hit: Hit, names: list[str]) -> str:
 
 
 def _pairs(hit: Hit, names: list[str]) -> Iterator[str]:
+    shown = {"id", "title", *_price_names(hit)}
     for name in names:
         value = hit.attributes.get(name)
-        if value is not None and value != "" and name not in ("id", "title", "price", "currency"):
+        if value is not None and value != "" and name not in shown:
             yield f'<div><dt>{_text(name.replace("_", " "))}</dt><dd lang="" dir="auto">{_value(value)}</dd></div>'
 
 

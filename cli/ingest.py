@@ -52,7 +52,7 @@ def _ingest_with_report(shop: Client, catalog: str) -> None:
 
     from mm_milvus.errors import TooManyRejects
 
-    from .preview import mapping_line, report_lines
+    from .preview import mapping_line
 
     preview = shop.preview(catalog)
     say(mapping_line(preview))
@@ -61,14 +61,22 @@ def _ingest_with_report(shop: Client, catalog: str) -> None:
         with progress:
             report = shop.ingest(catalog, progress=progress)
     except TooManyRejects as error:
-        say(report_lines(error.report))
+        _show(error.report)
         raise
     except KeyboardInterrupt:
         if progress.last:
-            say(report_lines(replace(progress.last, stopped="interrupted", seconds=progress.seconds)))
+            _show(replace(progress.last, stopped="interrupted", seconds=progress.seconds))
         raise
-    say(report_lines(report))
+    _show(report)
     _end(report)
+
+
+def _show(report: IngestReport) -> None:
+    from .preview import picture_warning, report_lines
+
+    say(report_lines(report))
+    if warning := picture_warning(report):
+        click.echo(warning, err=True)
 
 
 def _end(report: IngestReport) -> None:

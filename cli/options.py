@@ -22,6 +22,7 @@ __all__ = [
     "search_options",
     "settings",
     "shared_options",
+    "verbose_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -88,6 +89,8 @@ def _config(context: click.Context, option: click.Parameter, value: str | None) 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON instead of text, errors included."
 )
+
+verbose_option = click.option("--verbose", is_flag=True, help="Show the technical details too.")
 
 shared_options = compose(
     setting(

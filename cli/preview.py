@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .output import print_fields, say
-from .text import one_line
+from .text import one_line, products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from mm_milvus import Preview
     from mm_milvus.records import IngestReport, Rejected
 
-__all__ = ["mapping_line", "preview_dict", "print_preview", "report_lines"]
+__all__ = ["mapping_line", "picture_warning", "preview_dict", "print_preview", "report_lines"]
 
 
 def mapping_line(preview: Preview) -> str:
     """Which columns the fields are read from."""
     pairs = ", ".join(_arrow(field, columns) for field, columns in preview.mapping.items())
-    return f"mapping: {one_line(pairs)}"
+    pictures = "" if "image" in preview.mapping or preview.kind == "directory" else "; no pictures"
+    return f"mapping: {one_line(pairs)}{pictures}"
 
 
 def _text_line(text_fields: Sequence[str]) -> str:
@@ -36,6 +37,7 @@ def report_lines(report: IngestReport) -> str:
     counts = {"read": report.read, "written": report.written, "unchanged": report.unchanged}
     counts |= {"rejected": report.rejected, "kept without picture": report.kept}
     lines = [" · ".join(f"{count:,} {name}" for name, count in counts.items())]
+    lines += [f"  {one_line(problem)}" for problem in report.problems]
     if report.rejects_file:
         lines.append(f"rejects: {one_line(report.rejects_file)}")
     if report.stopped:
@@ -44,6 +46,17 @@ def report_lines(report: IngestReport) -> str:
     lines.append(_text_line(report.text_fields))
     rate = report.read / report.seconds if report.seconds > 0 else 0.0
     return "\n".join([*lines, f"{report.collection}: {report.seconds:.1f} s, {rate:,.0f} rows/s"])
+
+
+def picture_warning(report: IngestReport) -> str | None:
+    """A line for an ingest that stored more than half of its products without their pictures."""
+    stored = report.written + report.unchanged
+    if 2 * report.kept <= stored:
+        return None
+    return (
+        f"warning: {report.kept:,} of {products(stored)} {'has' if stored == 1 else 'have'} no picture; "
+        "see the reasons above (--allow-root DIR lets pictures lie outside the catalog's folder)"
+    )
 
 
 def preview_dict(preview: Preview) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
@@ -120,8 +120,9 @@ class Client:
         """Embeds a catalog (JSONL, CSV, Parquet, or a folder of pictures) and writes it into the collection.
 
         Creates database and collection where needed. Unchanged products cost one look-up. ``progress`` is called
-        after each batch. Raises CatalogError, StampMismatch, FusionError, EncoderError, StoreError, and after the last
-        row TooManyRejects.
+        after each batch. Options: ``fusion``, ``text_fields``, ``mapping``, ``types``, ``batch_size``, ``rejects``,
+        ``max_reject_rate``, ``missing_image``, ``allow_root`` and the others of IngestOptions. Raises CatalogError,
+        StampMismatch, FusionError, EncoderError, StoreError, and after the last row TooManyRejects.
         """
         from mm_milvus import ingest
 
@@ -164,6 +165,7 @@ class Client:
             *(Signal("image", value, weight, crop) for value, weight in _entries(image)),
             *(Signal("id", value, weight) for value, weight in _entries(id)),
         )
+        fields = [fields] if isinstance(fields, str) else fields
         return self.search(Query(signals, filter, limit, offset, None if fields is None else tuple(fields)))
 
     def search(self, query: Query) -> Page:
@@ -179,7 +181,12 @@ class Client:
 
     def get(self, ids: str | Sequence[str]) -> list[Hit]:
         """The stored products among ``ids``, in that order."""
-        return self._open().get([ids] if isinstance(ids, str) else list(ids))
+        return self._open().get(_ids(ids))
+
+    def count(self, filter: str | None = None) -> int:
+        """How many stored products pass the filter; all of them without one. Raises FilterError and UnknownField."""
+        collection = self._open()
+        return collection.count(collection.parse(filter) if filter else None)
 
     # --- the collection ------------------------------------------------------------------------------------
 
@@ -192,7 +199,7 @@ class Client:
             raise ConfigError("delete needs either ids or a filter")
         if filter is not None:
             return collection.delete(collection.parse(filter))
-        wanted = [ids] if isinstance(ids, str) else list(ids or ())
+        wanted = _ids(ids or ())
         return collection.delete(ids_filter(wanted)) if wanted else 0
 
     def info(self) -> CollectionInfo:
@@ -251,7 +258,10 @@ class Client:
         """The encoder asked for; else the collection's own; else `offline`."""
         from mm_milvus.encoders import load_encoder
 
-        name = self.settings.encoder or (_stamped_name(stamp) if stamp else "offline")
+        asked = self.settings.encoder
+        if asked and stamp:
+            stamp.check_name(asked, self.settings.collection)
+        name = asked or (_stamped_name(stamp) if stamp else "offline")
         if name not in self._encoders:
             self._encoders[name] = load_encoder(name, device=self.settings.device, dtype=self.settings.dtype)
         return self._encoders[name]
@@ -261,6 +271,13 @@ def _stamped_name(stamp: Stamp) -> str:
     """What loads the collection's encoder again; a commit of the hub pins the model."""
     commit = re.fullmatch(r"[0-9a-f]{40}", stamp.revision)
     return f"{stamp.encoder}@{stamp.revision}" if commit else stamp.source or stamp.encoder
+
+
+def _ids(ids: str | Sequence[str]) -> list[str]:
+    wanted = [ids] if isinstance(ids, str) else list(ids) if isinstance(ids, Iterable) else [ids]
+    if bad := [id for id in wanted if not isinstance(id, str)]:
+        raise ConfigError(f"ids are strings, got {bad[0]!r}")
+    return wanted
 
 
 def _entries(value: Any) -> list[tuple[Any, float | None]]:

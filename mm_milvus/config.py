@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -102,6 +102,14 @@ class Settings(BaseModel):
     types: Typed = Field(default_factory=dict, description="attribute -> type, where inference is wrong")
     dry_run: bool = Field(False, description="show mapping, schema and first rejects; do not touch Milvus")
 
+    if not TYPE_CHECKING:  # the type checker sees the fields themselves
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise _problem(error, "Settings") from None
+
     def replace(self, **changes: Any) -> Settings:
         """A copy with ``changes``, validated. None means "not given" and leaves the setting as it is."""
         given = {name: value for name, value in changes.items() if value is not None}
@@ -144,7 +152,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
             continue
         name = variable.removeprefix(ENV_PREFIX).lower()
         if name not in Settings.model_fields:
-            raise ConfigError(f"unknown environment variable {variable}{_nearest(name)}")
+            raise ConfigError(f"unknown environment variable {variable}{_nearest(name, variable=True)}")
         if value:
             values[name] = value
     return values
@@ -154,16 +162,22 @@ def _validate(values: Mapping[str, Any], source: str) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            raise ConfigError(f"unknown setting {key!r} in {source}{_nearest(key)}") from None
-        got = "" if key == "token" else f", got {problem['input']!r}"  # a secret is not shown
-        raise ConfigError(f"bad value for {key!r} in {source}: {problem['msg']}{got}") from None
+        raise _problem(error, source) from None
 
 
-def _nearest(name: str) -> str:
+def _problem(error: ValidationError, source: str) -> ConfigError:
+    """The first problem in one line."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return ConfigError(f"unknown setting {key!r} in {source}{_nearest(key)}")
+    got = "" if key == "token" else f", got {problem['input']!r}"  # a secret is not shown
+    return ConfigError(f"bad value for {key!r} in {source}: {problem['msg']}{got}")
+
+
+def _nearest(name: str, *, variable: bool = False) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, list(Settings.model_fields), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    shown = [ENV_PREFIX + found.upper() if variable else found for found in near]
+    return f"; did you mean {shown[0]!r}?" if shown else ""

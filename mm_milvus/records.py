@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -173,6 +173,15 @@ class Page:
     offset: int = 0
     total_exact: bool = True
 
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __getitem__(self, rank: int) -> Hit:
+        return self.hits[rank]
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON shape of ``mm-milvus query --json``."""
         return {
@@ -201,7 +210,8 @@ class IngestReport:
     rejects_file: str | None = None
     stopped: str | None = None  # why the catalog was not read to its end, None when it was
     text_fields: tuple[str, ...] = ()  # the attributes that were embedded as text
+    problems: tuple[str, ...] = ()  # one line per stage that refused something: how often, and the first case
 
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"text_fields": list(self.text_fields)}
+        return values | {"text_fields": list(self.text_fields), "problems": list(self.problems)}

@@ -80,7 +80,7 @@ def test_a_missing_file_is_an_error() -> None:
 
 
 def test_an_unknown_variable_is_refused() -> None:
-    with pytest.raises(ConfigError, match="MM_MILVUS_COLECTION.*'collection'"):
+    with pytest.raises(ConfigError, match="MM_MILVUS_COLECTION.*'MM_MILVUS_COLLECTION'"):
         load_settings(environ={"MM_MILVUS_COLECTION": "x"})
 
 
@@ -90,6 +90,13 @@ def test_replace_ignores_none_and_validates() -> None:
     assert settings.replace(collection="b").collection == "b"
     with pytest.raises(ConfigError, match="unknown setting 'colour'"):
         settings.replace(colour="red")
+
+
+def test_settings_made_by_hand_are_checked_too() -> None:
+    with pytest.raises(ConfigError, match="'timeout'.*'abc'"):
+        Settings(timeout="abc")
+    with pytest.raises(ConfigError, match="unknown setting 'limit'"):
+        Settings(limit=3)
 
 
 def test_the_token_is_not_printed() -> None:

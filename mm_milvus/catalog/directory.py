@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ _CAMERA = {"img", "dsc", "dscn", "dscf", "pxl", "image", "photo", "pic", "pictur
 class PictureDirectory:
     """Pictures of a directory and the directories below it, sorted; hidden ones are skipped.
 
-    The id is the relative path without extension, with it where two pictures differ in nothing else.
+    The id is the relative path with its extension, so that it never depends on what else lies there.
     """
 
     kind = "directory"
@@ -40,27 +39,26 @@ class PictureDirectory:
         return self.path
 
     def rows(self) -> Iterator[RawRow | Rejected]:
-        for number, (relative, name) in enumerate(_pictures(self.path), 1):
+        for number, relative in enumerate(_pictures(self.path), 1):
             folder = relative.rpartition("/")[0].rpartition("/")[2]
-            row = {"id": name, "title": title_of(relative), "category": folder, "image": relative}
+            row = {"id": relative, "title": title_of(relative), "category": folder, "image": relative}
             yield RawRow(number, {column: value for column, value in row.items() if value})
 
 
-def _pictures(root: Path, below: str = "") -> Iterator[tuple[str, str]]:
-    """(path relative to the root, id) of every picture, depth first in the order of names."""
+def _pictures(root: Path, below: str = "") -> Iterator[str]:
+    """Path relative to the root of every picture, depth first in the order of names."""
     try:
         with os.scandir(root / below) as entries:
             found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     except OSError as error:
         raise CatalogError(f"cannot read the directory {root / below}: {error.strerror}") from error
-    found = [(name, folder) for name, folder in found if not name.startswith((".", "__MACOSX"))]
-    stems = Counter(os.path.splitext(name)[0] for name, folder in found if not folder and _is_picture(name))
     for name, folder in found:
+        if name.startswith((".", "__MACOSX")):
+            continue
         if folder:
             yield from _pictures(root, f"{below}{name}/")
         elif _is_picture(name):
-            stem = os.path.splitext(name)[0]
-            yield below + name, below + (stem if stems[stem] == 1 else name)
+            yield below + name
 
 
 def _is_picture(name: str) -> bool:

@@ -153,7 +153,7 @@ def infer_type(name: str, seen: ColumnProfile) -> FieldType | None:
     kinds = Counter(seen.kinds)
     strings = kinds.pop(FieldType.VARCHAR, 0)
     numbers = _numbers_in_text(name, seen, strings)
-    flags = strings if seen.text == seen.flags == strings else 0
+    flags = strings if seen.text == seen.flags == strings and not says_identifier(name) else 0
     for kind, count in (
         (FieldType.DOUBLE, numbers),
         (FieldType.BOOL, flags if not numbers else 0),

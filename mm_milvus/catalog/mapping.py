@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from mm_milvus.catalog.names import DESCRIPTIONS, EXTRA_IMAGES, IDS, IMAGES, TITLES, nearest, normalized
@@ -17,6 +18,7 @@ __all__ = ["ColumnMap", "map_columns"]
 CANONICAL = ("id", "title", "description", "image")
 _RESERVED = frozenset({"id", "text", "fused", "has_image", "has_text"})
 _OURS = ("mm_", "$")
+_MISSPELT = 0.8  # likeness of "titel" and "title"
 _GUESSES = {"id": IDS, "title": TITLES, "description": DESCRIPTIONS, "image": IMAGES}
 
 
@@ -58,10 +60,11 @@ def map_columns(columns: Sequence[str], wanted: Mapping[str, str], path: Path) -
         if name not in chosen and (column := _guess(columns, _GUESSES[name], used)):
             chosen[name] = column
             used.add(column)
+    _check_misspelt(chosen, wanted)
     if "id" not in chosen:
         raise CatalogError(
             f"{path} has no column that can be the id; it has {', '.join(columns)}: "
-            'say which one it is with mapping = { id = "..." } or --mapping id=...'
+            "say which one it is with --mapping id=COLUMN, or under [mapping] of mm-milvus.toml"
         )
     images = _images(columns, chosen.get("image"), explicit="image" in wanted, used=used)
     return ColumnMap(chosen["id"], images, *_attributes(columns, chosen, wanted, images))
@@ -73,7 +76,18 @@ def _check_wanted(columns: Sequence[str], wanted: Mapping[str, str]) -> None:
             raise ConfigError(f"mapping: {name!r} is a field of ours, choose another name for {column!r}")
         for part in _parts(column, columns) if name == "image" else (column,):
             if part not in columns:
-                raise ConfigError(f"mapping: the catalog has no column {part!r}{nearest(part, columns)}")
+                raise ConfigError(
+                    f"the catalog has no column {part!r} for {name!r} (setting mapping){nearest(part, columns)}"
+                )
+
+
+def _check_misspelt(chosen: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Any other key renames an attribute; one that is nearly a field of ours, which is missing, was meant as it."""
+    missing = [name for name in CANONICAL if name not in chosen]
+    for key in wanted:
+        near = get_close_matches(normalized(key), missing, n=1, cutoff=_MISSPELT)
+        if key not in CANONICAL and near:
+            raise ConfigError(f"mapping: unknown field {key!r}; did you mean {near[0]!r}?")
 
 
 def _guess(columns: Sequence[str], candidates: Iterable[str], used: set[str]) -> str | None:

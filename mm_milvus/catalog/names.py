@@ -30,53 +30,74 @@ def _words(text: str) -> tuple[str, ...]:
 IDS = _words(
     """
     id productid itemid sku variantsku asin parentasin articleid articlenumber articleno productcode
-    itemcode productnumber offerid listingid code handle uid uuid guid key gtin ean upc barcode 商品编号
-    商品id 产品编号 产品id 编号 编码 商品编码 货号
+    itemcode productnumber offerid listingid artikelnummer artikelnr artnr artikelid produktnummer
+    produktnr produktid bestellnummer bestellnr référence reference référenceproduit idproduit
+    codeproduit codearticle referencia códigoproducto codigoproducto códigodeproducto código codigo
+    codiceprodotto codicearticolo codice code handle uid uuid guid key gtin ean upc barcode 商品编号 商品id
+    产品编号 产品id 编号 编码 商品编码 货号
     """
 )
 TITLES = _words(
     """
     title name productname producttitle productdisplayname prodname itemname itemtitle displayname
-    articlename headline bezeichnung produktname titel nom nombre 商品名称 商品标题 产品名称 商品名 标题 名称 品名
+    articlename headline titel produktname produktbezeichnung produkttitel artikelname
+    artikelbezeichnung bezeichnung titre nomproduit nomduproduit désignation libellé nom título titulo
+    nombreproducto nombredelproducto nombre titolo nomeprodotto titoloprodotto nome 商品名称 商品标题 产品名称 商品名
+    标题 名称 品名
     """
 )
 DESCRIPTIONS = _words(
     """
     description desc productdescription longdescription itemdescription fulldescription detaildesc
-    bodyhtml body details about shortdescription beschreibung 商品描述 产品描述 描述 商品详情 详情 简介 介绍
+    bodyhtml body details about shortdescription produktbeschreibung artikelbeschreibung
+    langbeschreibung beschreibung langtext kurzbeschreibung descriptionproduit descriptif descripción
+    descripcion descripcióndelproducto descrizione descrizioneprodotto 商品描述 产品描述 描述 商品详情 详情 简介 介绍
     """
 )
 IMAGES = _words(
     """
     image images imageurl imageurls imagelink imagelinks imagepath imagepaths imagesrc imagefile
     imagefilename mainimage mainimageurl primaryimage productimage img imgs imgurl imgpath imglink
-    picture pictures pictureurl picturepath photo photos photourl photopath filename filepath file
-    thumbnail thumbnailurl 图片 商品图片 主图 图片链接 图片地址 图像 照片
+    picture pictures pictureurl picturepath photo photos photourl photopath filename filepath file bild
+    bilder bildurl bildlink bildpfad bilddatei hauptbild produktbild produktbilder artikelbild foto
+    fotos fotourl imageprincipale imageproduit urlimage lienimage imagen imágenes imagenes imagenurl
+    urlimagen imagenprincipal immagine immagini immagineurl urlimmagine immagineprincipale thumbnail
+    thumbnailurl 图片 商品图片 主图 图片链接 图片地址 图像 照片
     """
 )
 EXTRA_IMAGES = _words(
     """
     images imageurls imagelinks additionalimagelink additionalimagelinks additionalimages
-    additionalimage additionalimageurl additionalimageurls moreimages otherimages
+    additionalimage additionalimageurl additionalimageurls moreimages otherimages bilder weiterebilder
+    zusatzbilder fotos imágenes imagenes imágenesadicionales immagini altreimmagini
     """
 )
 # What is embedded by default between title and description: short words that describe.
 DESCRIPTIVE = _words(
     """
-    color colour basecolor basecolour colorname colourname primarycolor primarycolour 颜色 category
-    categories mastercategory maincategory subcategory producttype producttypename articletype
-    googleproductcategory type 类别 分类 品类 label labels brand brandname manufacturer vendor 品牌 material
-    materials fabric 材质 style styles 款式 风格 gender targetgender agegroup 性别 pattern 图案 season 季节
-    usage occasion fit shape neckline sleevelength collection theme
+    color colour basecolor basecolour colorname colourname primarycolor primarycolour farbe farben
+    couleur couleurs colores colore colori 颜色 category categories mastercategory maincategory
+    subcategory producttype producttypename articletype googleproductcategory kategorie kategorien
+    catégorie catégories categoría categorías categoria categorie type 类别 分类 品类 label labels brand
+    brandname manufacturer vendor marke hersteller marque marca 品牌 material materials fabric materialien
+    matière matières matériau materiales materiale materiali 材质 style styles stil estilo stile 款式 风格
+    gender targetgender agegroup geschlecht sexe género genere 性别 pattern muster motif estampado 图案
+    season saison temporada stagione 季节 usage occasion fit shape neckline sleevelength collection theme
     """
 )
-_MONEY = _words("price prices cost costs msrp rrp amount fee preis prix precio prezzo preço цена")
+_MONEY = _words(
+    """
+    price prices cost costs msrp rrp amount fee preis preise verkaufspreis einzelpreis listenpreis
+    bruttopreis nettopreis uvp prix precio precios prezzo prezzi preço цена
+    """
+)
 _MONEY_PARTS = ("price", "价格", "售价", "原价", "价钱", "单价", "定价")
 _COUNT = _words("quantity qty stock inventory rating ratings count score reviews")
 _IDENTIFIER = _words(
     """
-    id ids code codes sku ean gtin upc isbn issn asin barcode mpn phone tel telephone fax zip
-    zipcode postcode plz no nr uid uuid guid hash serial version
+    id ids code codes sku ean gtin upc isbn issn asin barcode mpn phone tel telephone fax zip zipcode
+    postcode plz postleitzahl telefon téléphone teléfono telefono código codigo codice no nr uid uuid
+    guid hash serial version
     """
 )
 

@@ -17,10 +17,11 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 from mm_milvus.errors import CatalogError
 from mm_milvus.records import Rejected
 
-__all__ = ["LINE_LIMIT", "JsonLines", "Line", "RawRow", "Source", "read_lines", "snippet"]
+__all__ = ["LINE_LIMIT", "SAVE_AS_UTF8", "JsonLines", "Line", "RawRow", "Source", "read_lines", "snippet"]
 
 LINE_LIMIT = 16 * 1024 * 1024  # bytes of one line
 SNIPPET_LIMIT = 4096  # bytes of an unreadable row that are kept for the rejects file
+SAVE_AS_UTF8 = "save the file as UTF-8"
 _BOM = b"\xef\xbb\xbf"
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 _REJECT_KEYS = {"line", "id", "stage", "reason", "record"}
@@ -115,7 +116,7 @@ def _parse_object(data: bytes) -> dict[str, Any]:
     try:
         value = _decoder.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise _Unreadable(f"not valid UTF-8 at byte {error.start + 1} of the line") from None
+        raise _Unreadable(f"not valid UTF-8 at byte {error.start + 1} of the line; {SAVE_AS_UTF8}") from None
     except json.JSONDecodeError as error:
         raise _Unreadable(f"not JSON: {error.msg} at character {error.pos + 1} of the line") from None
     except RecursionError:
@@ -188,7 +189,7 @@ def _open_bytes(path: Path) -> BinaryIO:
     except OSError as error:
         raise CatalogError(f"cannot read {path}: {error.strerror or error}") from error
     if magic in {b"\xff\xfe", b"\xfe\xff"}:
-        raise CatalogError(f"{path} is UTF-16; save it as UTF-8")
+        raise CatalogError(f"{path} is UTF-16; {SAVE_AS_UTF8}")
     if magic == b"\x1f\x8b":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     return path.open("rb")

@@ -19,11 +19,11 @@ _SUFFIXES = {".gz", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".
 
 
 def default_rejects_path(source: str | os.PathLike[str]) -> Path:
-    """Beside the catalog: ``shop.csv.gz`` -> ``shop.rejects.jsonl``, the directory ``photos`` -> the same beside it."""
+    """Beside the catalog, ``shop.csv.gz`` -> ``shop.rejects.jsonl``; inside a directory, ``photos`` ->
+    ``photos/photos.rejects.jsonl``: the relative picture paths of its records start there."""
     path = Path(source)
     if path.is_dir():
-        path = Path(os.path.abspath(path))
-        return path.with_name(f"{path.name}.rejects.jsonl")
+        return path / f"{os.path.basename(os.path.abspath(path))}.rejects.jsonl"
     name = path.name
     while (suffix := os.path.splitext(name)[1]).lower() in _SUFFIXES:
         name = name.removesuffix(suffix)

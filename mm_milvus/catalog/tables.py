@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mm_milvus.catalog.readers import RawRow, read_lines, snippet
+from mm_milvus.catalog.readers import SAVE_AS_UTF8, RawRow, read_lines, snippet
 from mm_milvus.errors import CatalogError
 from mm_milvus.records import Rejected
 
@@ -60,7 +60,8 @@ class DelimitedText:
 
     def _row(self, fields: list[str], lines: _TextLines) -> RawRow | Rejected:
         if lines.invalid:
-            return Rejected(lines.start, None, "read", "not valid UTF-8", snippet(lines.raw))
+            reason = f"not valid UTF-8; {SAVE_AS_UTF8}"
+            return Rejected(lines.start, None, "read", reason, snippet(lines.raw))
         if len(fields) > len(self.columns):
             reason = f"{len(fields)} values for {len(self.columns)} columns"
             return Rejected(lines.start, None, "read", reason, snippet(lines.raw))
@@ -78,7 +79,7 @@ class DelimitedText:
         if names is None:
             raise CatalogError(f"the catalog {self.path} is empty")
         if lines.invalid:
-            raise CatalogError(f"the header of {self.path} is not valid UTF-8; save the file as UTF-8")
+            raise CatalogError(f"the header of {self.path} is not valid UTF-8; {SAVE_AS_UTF8}")
         return _unique(self.path, [name.strip() or f"column_{n}" for n, name in enumerate(names, 1)])
 
 

@@ -77,7 +77,7 @@ def _cut(text: str, limit: int) -> str:
     end = limit
     while end > 0 and _within_word(text, end):
         end -= 1
-    return text[: end or limit].rstrip(" ,") or text[:limit]
+    return text[: end or limit].rstrip(" ,") or text[:limit].rstrip()
 
 
 def _within_word(text: str, position: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,9 @@ _NUMBER_CHARS = 64  # no number that is written as text is longer
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARCHAR, _DOUBLE = FieldType.VARCHAR, FieldType.DOUBLE
 _LIST_MARKS = ("|", ";", ",")
+_FLAGS = {"true": True, "false": False}
+_SAID_FLAGS = _FLAGS | {"yes": True, "ja": True, "oui": True, "sí": True, "sì": True, "1": True}
+_SAID_FLAGS |= {"no": False, "nein": False, "non": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +118,24 @@ def _from_text(value: str, to: Conversion, kind: FieldType, text: bool) -> bool 
     """A number or flag that is written as text; only where the source or the name of the column says so."""
     stripped = value.strip() if len(value) <= _NUMBER_CHARS else _refuse()
     if kind is FieldType.BOOL:
-        flag = {"true": True, "false": False}.get(stripped.lower()) if text or to.forced else None
+        flags = _SAID_FLAGS if text and to.forced else _FLAGS if text or to.forced else {}
+        flag = flags.get(unicodedata.normalize("NFC", stripped).lower())
         return flag if flag is not None else _refuse()
     if not (text or to.forced or to.numeric_text):
         raise _Contradiction
-    if is_plain_number(stripped) and not _is_ambiguous(stripped, to):
+    amounts = to.numeric_text or (text and to.forced)
+    if is_plain_number(stripped) and not (amounts and _is_ambiguous(stripped, to)):
         return float(stripped) if re.search(r"[.eE]", stripped) else int(stripped)
     if to.forced and re.fullmatch(r"[0-9]{1,19}", stripped):  # leading zeros that the user does not want
         return int(stripped)
-    money = parse_money(stripped, to.mark) if to.numeric_text else None
-    return money[0] if money else _refuse()
+    money = parse_money(stripped, to.mark) if amounts else None
+    # A column that is no price has nowhere to keep a currency.
+    return money[0] if money and (to.numeric_text or not money[1]) else _refuse()
 
 
 def _is_ambiguous(text: str, to: Conversion) -> bool:
     """1.299 in a column that writes 9,99: the dot marks thousands there."""
-    return to.numeric_text and to.mark == "," and "." in text
+    return to.mark == "," and "." in text
 
 
 def _array(value: Any, to: Conversion, element: FieldType, text: bool) -> list[Any]:

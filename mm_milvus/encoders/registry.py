@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,8 @@ def load_encoder(name: str, *, device: str = "auto", dtype: str = "auto") -> Enc
         from mm_milvus.encoders.offline import OfflineEncoder
 
         return OfflineEncoder(device=str(chosen), dtype="float32" if dtype == "auto" else dtype)
+    if get_close_matches(name.lower(), [OFFLINE], cutoff=0.8) and not Path(name).is_dir():
+        raise EncoderError(f"there is no encoder {name!r}; did you mean {OFFLINE!r}?")
     kind = str(choose_dtype(dtype, chosen)).removeprefix("torch.")
     if name.startswith(TOWERS):
         return _load_towers(name.removeprefix(TOWERS), str(chosen), kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,8 +14,8 @@ from mm_milvus import __version__
 from mm_milvus.catalog import Catalog, choose_text_fields, open_catalog, render_text
 from mm_milvus.errors import MediaError, StampMismatch
 from mm_milvus.fusion import Fusion
-from mm_milvus.ingest.pictures import Pictures
-from mm_milvus.records import Product, Rejected, Schema
+from mm_milvus.ingest.pictures import Pictures, is_url
+from mm_milvus.records import FieldType, Product, Rejected, Schema
 from mm_milvus.store import Stamp, storable
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["PREVIEW_CHARS", "Preview", "open_source", "open_target", "preview"]
 
 PREVIEW_CHARS = 320  # of the text in a dry run, which loads no encoder
+_WRITTEN_AS_TEXT = (FieldType.BOOL, FieldType.INT64, FieldType.DOUBLE)
 _PREVIEW_ROWS = 1_000
+_PREVIEW_PICTURES = 100
 _MEAN_ROWS = 1_000  # rows looked at, and pictures and texts encoded, to estimate the means of an encoder
 _MEAN_ITEMS = 256
 
@@ -48,7 +50,7 @@ class Preview:
     text_fields: tuple[str, ...]
     texts: tuple[tuple[str, str], ...]  # (id, text that would be embedded) of the first products
     rows_read: int
-    rejected: tuple[Rejected, ...]  # the first 20
+    rejected: tuple[Rejected, ...]  # the first 20; ``kept`` where only a picture of the first 100 rows fails
 
 
 def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
@@ -57,6 +59,8 @@ def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
     text_fields = choose_text_fields(catalog.schema, settings)
     rows = list(islice(catalog.products(), _PREVIEW_ROWS))
     products = [row for row in rows if isinstance(row, Product)]
+    rejected = [row for row in rows if isinstance(row, Rejected)]
+    rejected += _unreadable_pictures(catalog, products[:_PREVIEW_PICTURES], settings)
     return Preview(
         source=str(source),
         kind=catalog.kind,
@@ -65,8 +69,24 @@ def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
         text_fields=text_fields,
         texts=tuple((p.id, render_text(p.attributes, text_fields, PREVIEW_CHARS)) for p in products[:3]),
         rows_read=len(rows),
-        rejected=tuple(row for row in rows if isinstance(row, Rejected))[:20],
+        rejected=tuple(sorted(rejected, key=lambda row: row.line)[:20]),
     )
+
+
+def _unreadable_pictures(
+    catalog: Catalog, products: Sequence[Product], settings: Settings
+) -> Iterator[Rejected]:
+    """Products whose picture file cannot be read: a wrong path is what most often goes wrong with a new catalog."""
+    with Pictures(catalog.root, settings) as pictures:
+        for product in products:
+            for reference in product.images:
+                try:
+                    if not is_url(reference):
+                        pictures.decode(pictures.read(reference))
+                except MediaError as error:
+                    yield Rejected(
+                        product.line, product.id, error.stage, str(error), product.record, kept=True
+                    )
 
 
 def open_source(source: str | os.PathLike[str], settings: Settings, stamp: Stamp | None) -> Catalog:
@@ -78,7 +98,10 @@ def open_source(source: str | os.PathLike[str], settings: Settings, stamp: Stamp
     types = {name: kind for name, kind in settings.types.items() if name not in known}
     catalog = open_catalog(source, settings.replace(types=types))
     added = tuple(replace(field, typed=False) for field in catalog.schema.fields if field.name not in known)
-    return open_catalog(source, settings, schema=Schema(stamp.schema.fields + added))
+    # Text such as "0,5" or "yes" in a CSV is read as the collection's numbers and flags, as if they were set again.
+    strict = {name: kind for name, kind in known.items() if kind in _WRITTEN_AS_TEXT}
+    again = settings.replace(types=strict | settings.types)
+    return open_catalog(source, again, schema=Schema(stamp.schema.fields + added))
 
 
 def open_target(store: Store, catalog: Catalog, encoder: Encoder, settings: Settings) -> Collection:

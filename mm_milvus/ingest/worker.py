@@ -52,14 +52,16 @@ def run(
         Pictures(catalog.root, settings) as pictures,
         _threads() as pool,
     ):
-        worker = _Worker(collection, encoder, settings, pictures, rejects, pool)
+        directory = catalog.kind == "directory"
+        worker = _Worker(collection, encoder, settings, pictures, rejects, pool, pictures_only=directory)
         for rows in _batched(catalog.products(), settings.batch_size):
             worker.batch(rows)
             if progress is not None:
-                progress(worker.report)
+                progress(replace(worker.report, problems=worker.problems()))
         collection.flush()
         report = replace(
             worker.report,
+            problems=worker.problems(),
             seconds=time.perf_counter() - started,
             rejects_file=str(path) if rejects.count else None,
         )
@@ -100,6 +102,8 @@ class _Worker:
         pictures: Pictures,
         rejects: RejectsFile,
         pool: Executor,
+        *,
+        pictures_only: bool,
     ) -> None:
         self._collection = collection
         self._stamp = collection.stamp
@@ -107,7 +111,10 @@ class _Worker:
         self._settings = settings
         self._pictures = pictures
         self._rejects = rejects
+        # A folder of pictures has no other text than the names of its files: a product is its picture.
+        self._keeps = settings.missing_image == "keep" and not pictures_only
         self._pool = pool
+        self._problems: dict[str, tuple[int, str]] = {}  # stage -> how often, and the first case
         self.report = IngestReport(collection.name, text_fields=self._stamp.text_fields)
 
     def batch(self, rows: Sequence[Product | Rejected]) -> None:
@@ -125,6 +132,11 @@ class _Worker:
         items = [item for item in work if self._worth_writing(item)]
         self._encode_texts([item for item in items if item.encode_text])
         self._write(items, self._fuse(items))
+
+    def problems(self) -> tuple[str, ...]:
+        """What was refused, the most frequent stage first."""
+        frequent = sorted(self._problems.items(), key=lambda item: -item[1][0])
+        return tuple(f"{count:,} × {stage}, first on {first}" for stage, (count, first) in frequent)
 
     # --- stages --------------------------------------------------------------------------------------------
 
@@ -173,7 +185,7 @@ class _Worker:
     def _worth_writing(self, item: Item) -> bool:
         """Reports pictures that failed; False for an item that is rejected or that is stored already as it is."""
         if item.failures:
-            kept = bool(item.text or item.pictures) and self._settings.missing_image == "keep"
+            kept = bool(item.text or item.pictures) and self._keeps
             reason = "; ".join(str(error) for error in item.failures)
             reason += "" if kept or item.text else " (and the row has no text)"
             self._reject_item(item, item.failures[0].stage, reason, kept=kept)
@@ -253,4 +265,6 @@ class _Worker:
 
     def _reject(self, rejected: Rejected) -> None:
         self._rejects.write(rejected)
+        count, first = self._problems.get(rejected.stage, (0, f"line {rejected.line}: {rejected.reason}"))
+        self._problems[rejected.stage] = (count + 1, first)
         self._count(**({"kept": 1} if rejected.kept else {"rejected": 1}))

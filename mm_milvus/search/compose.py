@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["MAX_WEIGHT", "compose", "weigh"]
+__all__ = ["MAX_WEIGHT", "compose", "signal_text", "weigh"]
 
 MAX_WEIGHT = 1e6
 
@@ -44,7 +44,9 @@ def compose(
     parts.add_images([s for s in weighted if s.kind == "image"], encoder, reader)
     parts.add_products([s for s in weighted if s.kind == "id"], collection)
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
-    vector = parts.vector() / np.float32(total or 1.0)
+    if not total:
+        raise ConfigError("all signals of this query have the weight 0")
+    vector = parts.vector() / np.float32(total)
     if not vector.any():
         raise ConfigError("the signals of this query cancel each other out; change their weights")
     return vector
@@ -100,7 +102,7 @@ class _Parts:
 
     def add_texts(self, signals: Sequence[Signal], encoder: Encoder) -> None:
         """In a joint space words are compared with pictures too, by the encoder's default share."""
-        texts = [_text(signal) for signal in signals]
+        texts = [signal_text(signal) for signal in signals]
         if not texts:
             return
         share = self._share(self._spec.weights.text_on_image)
@@ -123,7 +125,7 @@ class _Parts:
 
     def add_products(self, signals: Sequence[Signal], collection: Collection) -> None:
         """A stored product: half its picture, half its text, or all of the one that it has."""
-        stored = collection.vectors([_text(signal) for signal in signals])
+        stored = collection.vectors([signal_text(signal) for signal in signals])
         for signal in signals:
             if signal.value not in stored:
                 raise ProductNotFound(f"there is no product {signal.value!r} in {collection.name!r}")
@@ -150,7 +152,8 @@ class _Parts:
         self._text = vector if self._text is None else self._text + vector
 
 
-def _text(signal: Signal) -> str:
+def signal_text(signal: Signal) -> str:
+    """The words or the id of a signal. Raises ConfigError when it is anything else."""
     if not isinstance(signal.value, str) or not signal.value.strip():
         raise ConfigError(f"a query's {signal.kind} must be a string that is not empty, got {signal.value!r}")
     return signal.value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import Page, Query
-from mm_milvus.search.compose import compose
+from mm_milvus.search.compose import compose, signal_text
 from mm_milvus.store.filters import And, Filter, Not, ids_filter
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def run(
     Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError or StoreError.
     """
     started = time.perf_counter()
+    _check_types(query)
     collection.stamp.check_encoder(encoder.spec, collection.name)
     filter = _filter(query, collection)
     _check_fields(query, collection)
@@ -42,14 +43,23 @@ def run(
 
 def _filter(query: Query, collection: Collection) -> Filter | None:
     filter = collection.parse(query.filter) if query.filter and query.filter.strip() else None
-    examples = [signal.value for signal in query.signals if signal.kind == "id"]
+    examples = [signal_text(signal) for signal in query.signals if signal.kind == "id"]
     if not examples:
         return filter
     others = Not(ids_filter(examples))
     return others if filter is None else And(filter, others)
 
 
+def _check_types(query: Query) -> None:
+    for name in ("limit", "offset"):
+        value = getattr(query, name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    if not isinstance(query.filter, str | None):
+        raise ConfigError(f"filter must be an expression in a string, got {query.filter!r}")
+
+
 def _check_fields(query: Query, collection: Collection) -> None:
-    known = collection.stamp.schema.types()
+    known = [*collection.stamp.schema.types(), "text"]
     if unknown := [name for name in query.fields or () if name not in known]:
         raise ConfigError(f"{collection.name!r} has no attribute {unknown[0]!r}; it has {', '.join(known)}")

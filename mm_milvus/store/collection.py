@@ -195,7 +195,7 @@ class Collection:
                 filter=self._render(filter),
                 limit=limit,
                 offset=offset,
-                output_fields=self._output_fields(),
+                output_fields=self._output_fields(fields),
                 search_params=self._search_params(limit + offset, filtered=filter is not None),
                 anns_field="fused",
                 consistency_level=self._settings.consistency,
@@ -211,7 +211,7 @@ class Collection:
 
     def get(self, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Hit]:
         """The stored products among ``ids``, in that order, with score 1."""
-        rows = {row["id"]: row for row in self._look_up(ids, self._output_fields())}
+        rows = {row["id"]: row for row in self._look_up(ids, self._output_fields(fields))}
         return [self._hit(id, 1.0, rows[id], fields) for id in dict.fromkeys(ids) if id in rows]
 
     def stored(self, ids: Sequence[str]) -> dict[str, Stored]:
@@ -274,8 +274,10 @@ class Collection:
     def _render(self, filter: Filter | None) -> str:
         return render(filter, self.stamp.schema, self.capabilities.dialect) if filter is not None else ""
 
-    def _output_fields(self) -> list[str]:
-        return ["id", "mm_image", *self._columns, "$meta"]
+    def _output_fields(self, fields: Sequence[str] | None) -> list[str]:
+        """All attributes; the embedded text only where it is asked for."""
+        own = ["id", "mm_image", "text"] if fields and "text" in fields else ["id", "mm_image"]
+        return [*own, *self._columns, "$meta"]
 
     def _read_value(self, name: str, value: Any) -> Any:
         """Arrays come back as protobuf containers and doubles of whole value as integers; hits hold plain values."""

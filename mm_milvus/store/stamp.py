@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,19 @@ class Stamp:
             raise StampMismatch(
                 f"collection {collection!r} holds vectors of the encoder {theirs}, but {ours} was asked for; "
                 f"use --encoder {self.source or self.encoder}, or another --collection"
+            )
+
+    def check_name(self, asked: str, collection: str) -> None:
+        """Raises StampMismatch for a model name that cannot be the collection's encoder, before it is downloaded.
+
+        What is in a local folder, and what pairs of towers come to, is known only once they are loaded.
+        """
+        if Path(asked).expanduser().is_dir() or asked.startswith("towers:"):
+            return
+        if asked.partition("@")[0] != self.encoder or self.revision.startswith("fp:"):
+            raise StampMismatch(
+                f"collection {collection!r} holds vectors of the encoder {self.encoder}@{self.revision}, but {asked} "
+                f"was asked for; use --encoder {self.source or self.encoder}, or another --collection"
             )
 
     def check_fusion(self, fusion: str | None, collection: str) -> None:

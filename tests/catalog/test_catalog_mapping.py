@@ -34,10 +34,45 @@ def catalog_of(folder: Path, *rows: dict[str, Any], **settings: Any) -> Catalog:
         ),
         (["编号", "商品名称", "图片"], {"id": "编号", "title": "商品名称", "image": "图片"}),
         (["ID", "id", "title"], {"id": "id", "title": "title"}),
+        (
+            ["EAN", "Artikel-Nr.", "Bezeichnung", "Langtext", "Bild-URL"],
+            {"id": "Artikel-Nr.", "title": "Bezeichnung", "description": "Langtext", "image": "Bild-URL"},
+        ),
+        (
+            ["Référence", "Titre", "Description", "Image"],
+            {"id": "Référence", "title": "Titre", "description": "Description", "image": "Image"},
+        ),
+        (
+            ["Código", "Nombre", "Descripción", "Imagen"],
+            {"id": "Código", "title": "Nombre", "description": "Descripción", "image": "Imagen"},
+        ),
+        (
+            ["Codice", "Titolo", "Descrizione", "Immagine"],
+            {"id": "Codice", "title": "Titolo", "description": "Descrizione", "image": "Immagine"},
+        ),
+        (
+            ["Bestellnummer", "Produktname", "Bild", "Bilder"],
+            {"id": "Bestellnummer", "title": "Produktname", "image": ("Bild", "Bilder")},
+        ),
     ],
 )
 def test_common_names_are_guessed(tmp_path: Path, columns: list[str], mapping: dict[str, str]) -> None:
     assert catalog_of(tmp_path, dict.fromkeys(columns, "x")).mapping == mapping
+
+
+def test_a_misspelt_field_is_told_from_a_renamed_attribute(tmp_path: Path) -> None:
+    row = {"sku": 1, "label": "A", "front": "f.jpg"}
+    with pytest.raises(ConfigError, match="^mapping: unknown field 'titel'; did you mean 'title'\\?$"):
+        catalog_of(tmp_path, row, mapping={"titel": "label"})
+    with pytest.raises(ConfigError, match="^mapping: unknown field 'Image'; did you mean 'image'\\?$"):
+        catalog_of(tmp_path, row, mapping={"Image": "front"})
+    assert catalog_of(tmp_path, row, mapping={"img": "front"}).mapping == {"id": "sku", "img": "front"}
+    wanted = {"titel": "label", "title": "front"}
+    assert catalog_of(tmp_path, row, mapping=wanted).mapping == {
+        "id": "sku",
+        "title": "front",
+        "titel": "label",
+    }
 
 
 def test_mapping_overrides_and_renames(tmp_path: Path) -> None:
@@ -116,7 +151,10 @@ def test_columns_that_come_late_are_kept_apart_too(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mapping": {"id": "suk"}}, "mapping: the catalog has no column 'suk'; did you mean 'sku'?"),
+        (
+            {"mapping": {"id": "suk"}},
+            "the catalog has no column 'suk' for 'id' (setting mapping); did you mean 'sku'?",
+        ),
         ({"mapping": {"text": "name"}}, "mapping: 'text' is a field of ours"),
         (
             {"types": {"pirce": "double"}},

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mm_milvus.catalog import RejectsFile, open_catalog
@@ -69,6 +69,7 @@ def test_json_lines(rows: list[dict[str, Any]], ascii_only: bool) -> None:
 
 @GENTLE
 @given(st.lists(st.tuples(IDS, WORDS, TEXT), min_size=1, max_size=8), st.sampled_from(",;\t|"), st.booleans())
+@example([("0", ",", "TRUE"), (";", ", ,", "")], ",", False)
 def test_csv(rows: list[tuple[str, str, str]], delimiter: str, quoted: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shop.csv"

@@ -45,7 +45,7 @@ def test_json_lines_skip_only_what_is_broken(tmp_path: Path) -> None:
     rows = read(path)
     assert brief(rows) == [
         (1, "1"),
-        (3, None, "read", "not valid UTF-8 at byte 23 of the line"),
+        (3, None, "read", "not valid UTF-8 at byte 23 of the line; save the file as UTF-8"),
         (4, None, "read", "expected a JSON object, got [1, 2]"),
         (5, None, "read", "not JSON: Expecting value at character 23 of the line"),
         (6, None, "read", "not usable JSON: NaN is not a JSON number"),
@@ -139,7 +139,7 @@ def test_csv_with_a_stray_quote_a_huge_field_or_bad_bytes(tmp_path: Path) -> Non
     reasons = [row.reason for row in rows if isinstance(row, Rejected)]
     assert reasons[0].startswith("not CSV: ")
     assert reasons[1].startswith("not CSV: field larger than field limit")
-    assert reasons[2:4] == ["not valid UTF-8", "title: holds a NUL character"]
+    assert reasons[2:4] == ["not valid UTF-8; save the file as UTF-8", "title: holds a NUL character"]
     assert rows[-1].record == '7,"open\n8,eight'
 
 
@@ -222,10 +222,10 @@ def test_a_directory_of_pictures(tmp_path: Path) -> None:
     assert (catalog.kind, catalog.root) == ("directory", tmp_path)
     products = [row for row in catalog.products() if isinstance(row, Product)]
     assert [(p.line, p.id, p.images, dict(p.attributes)) for p in products] == [
-        (1, "IMG_1234", ("IMG_1234.JPG",), {"image": "IMG_1234.JPG"}),
+        (1, "IMG_1234.JPG", ("IMG_1234.JPG",), {"image": "IMG_1234.JPG"}),
         (
             2,
-            "hats/0a1b2c3d4e5f",
+            "hats/0a1b2c3d4e5f.png",
             ("hats/0a1b2c3d4e5f.png",),
             {"category": "hats", "image": "hats/0a1b2c3d4e5f.png"},
         ),
@@ -236,7 +236,12 @@ def test_a_directory_of_pictures(tmp_path: Path) -> None:
             ("hats/bed.webp",),
             {"title": "bed", "category": "hats", "image": "hats/bed.webp"},
         ),
-        (5, "red_shirt-01", ("red_shirt-01.jpg",), {"title": "red shirt 01", "image": "red_shirt-01.jpg"}),
+        (
+            5,
+            "red_shirt-01.jpg",
+            ("red_shirt-01.jpg",),
+            {"title": "red shirt 01", "image": "red_shirt-01.jpg"},
+        ),
     ]
 
 
@@ -251,7 +256,12 @@ def test_a_directory_of_pictures(tmp_path: Path) -> None:
         ("shop.csv", b"id,title\r1,2\r", "cannot read the header of .*new-line character"),
         ("shop.csv", b"id,title,id\n1,2,3\n", "two columns called 'id'"),
         ("shop.csv", b"id,t\xe9\n1,2\n", "not valid UTF-8"),
-        ("shop.csv", "id,title\n1,2\n".encode("utf-16"), "UTF-16"),
+        ("shop.csv", "id,title\n1,2\n".encode("utf-16"), "UTF-16; save the file as UTF-8"),
+        (
+            "shop.csv",
+            b"id,title\n1,\xe9\n",
+            "the first problem is on line 2: not valid UTF-8; save the file as UTF-8",
+        ),
         ("shop.json", b'[{"id": 1},\n {"id": 2}]', "is one JSON array; write one object per line"),
         ("shop.jsonl", b"[\n", "is one JSON array; write one object per line"),
         ("shop.jsonl", b'{\n "id": 1\n}', "the first problem is on line 1: not JSON"),

@@ -17,7 +17,23 @@ from mm_milvus.records import Product, Rejected
 def test_where_it_lies(tmp_path: Path) -> None:
     assert default_rejects_path("shop/catalog.jsonl") == Path("shop/catalog.rejects.jsonl")
     assert default_rejects_path("shop/my.catalog.csv.gz") == Path("shop/my.catalog.rejects.jsonl")
-    assert default_rejects_path(tmp_path) == tmp_path.parent / f"{tmp_path.name}.rejects.jsonl"
+    assert default_rejects_path("artikel.csv") == Path("artikel.rejects.jsonl")
+    assert default_rejects_path(tmp_path) == tmp_path / f"{tmp_path.name}.rejects.jsonl"
+
+
+def test_those_of_a_directory_lead_to_its_pictures(tmp_path: Path) -> None:
+    picture = tmp_path / "Taschen" / "x.jpg"
+    picture.parent.mkdir()
+    picture.write_bytes(b"not a picture")
+    (product,) = open_catalog(tmp_path, Settings()).products()
+    assert isinstance(product, Product)
+    path = default_rejects_path(tmp_path)
+    with RejectsFile(path) as rejects:
+        rejects.write(Rejected(1, product.id, "decode", "broken", product.record))
+    assert [row.id for row in open_catalog(tmp_path, Settings()).products()] == ["Taschen/x.jpg"]
+    catalog = open_catalog(path, Settings())
+    assert list(catalog.products()) == [product]
+    assert (catalog.root / product.images[0]).samefile(picture)
 
 
 def test_what_it_holds(tmp_path: Path) -> None:

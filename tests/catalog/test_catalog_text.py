@@ -29,6 +29,11 @@ def test_the_default_fields_are_those_that_describe() -> None:
     assert choose_text_fields(schema, Settings(text_fields=("brand", "title"))) == ("brand", "title")
     with pytest.raises(ConfigError, match="no attribute 'brnad'; did you mean 'brand'"):
         choose_text_fields(schema, Settings(text_fields=("brnad",)))
+    names = ("Größe", "Geschlecht", "matière", "Marke", "categoría", "Farbe", "Gewicht", "title")
+    schema = Schema(tuple(Field(name, FieldType.VARCHAR) for name in names))
+    assert choose_text_fields(schema, Settings()) == (
+        "title", "Farbe", "categoría", "Marke", "matière", "Geschlecht",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,8 @@ def test_the_default_fields_are_those_that_describe() -> None:
         ({"title": "Nice!", "description": "Soft"}, 99, "Nice! Soft"),
         ({"description": "Soft"}, 99, "Soft"),
         ({"title": "红色印花T恤短袖"}, 5, "红色印花T"),
+        ({"title": ",", "color": "|"}, 1, ","),
+        ({"title": ", ,;"}, 2, ","),
         ({"title": 5.0, "color": True}, 99, "5, true"),
         ({}, 99, ""),
     ],

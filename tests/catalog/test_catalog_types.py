@@ -101,6 +101,7 @@ def test_values_that_contradict_the_majority_are_rejected(
         ("array<int64>", [1, 2.0], [1, 2]),
         ("array<varchar>", "a|b", ["a", "b"]),
         ("bool", "TRUE", True),
+        ("bool", "ja", "x: expected bool, got 'ja' (string)"),
     ],
 )
 def test_a_type_that_the_user_sets(tmp_path: Path, kind: str, value: Any, stored: Any) -> None:
@@ -165,17 +166,46 @@ def test_at_most_64_fields_are_typed_the_frequent_ones_in_catalog_order(tmp_path
     assert typed == ["title", "description", "rare7"] + [f"often{n}" for n in range(1, 62)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "stored"),
+    [
+        ("double", ["0,5", "1.299,00", "1.299", "0007"], [0.5, 1299.0, 1299.0, 7.0]),
+        ("double", ["0.5", "1,299.00", "1,299"], [0.5, 1299.0, 1299.0]),
+        (
+            "double",
+            ["5 kg", "5 €", "12E4"],
+            [f"Gewicht: expected double, got {text!r} (string)" for text in ("5 kg", "5 €", "12E4")],
+        ),
+        ("int64", ["1.299,00", "0,5"], [1299, "Gewicht: expected int64, got '0,5' (string)"]),
+        ("array<double>", ["0,5|1,5"], [[0.5, 1.5]]),
+        ("bool", ["true", "Yes", "JA", "1", "oui", "SÍ"], [True] * 6),
+        ("bool", ["FALSE", "no", "Nein", "0", "non"], [False] * 5),
+        ("bool", ["si", "2"], [f"Gewicht: expected bool, got {text!r} (string)" for text in ("si", "2")]),
+    ],
+)
+def test_a_type_that_the_user_sets_for_csv(
+    tmp_path: Path, kind: str, values: list[str], stored: list[Any]
+) -> None:
+    path = tmp_path / "shop.csv"
+    lines = [f'{n};t;"{value}"' for n, value in enumerate(values)]
+    path.write_text("\n".join(["id;title;Gewicht", *lines]), encoding="utf-8")
+    found = outcome(open_catalog(path, Settings(types={"Gewicht": FieldType(kind)})), "Gewicht")
+    assert found == stored
+    assert [type(value) for value in found] == [type(value) for value in stored]
+
+
 def test_csv_numbers_flags_and_codes(tmp_path: Path) -> None:
     path = tmp_path / "shop.csv"
     path.write_text(
-        "id,title,weight,flag,phone,plz,model,tags,blank,sale_price\n"
-        "1,a,1.5,true,5551234,10115,12,a|b,,\n"
-        '2,b,1e-07,False,5551235,10117,012,"[""c""]",,\n'
+        "id,title,weight,flag,phone,plz,model,tags,blank,sale_price,Preis,code\n"
+        "1,a,1.5,true,5551234,10115,12,a|b,,,9.50,TRUE\n"
+        '2,b,1e-07,False,5551235,10117,012,"[""c""]",,,"12.00 €",\n'
     )
     catalog = open_catalog(path, Settings(types={"tags": FieldType.ARRAY_VARCHAR}))
     assert {name: kind.value for name, kind in catalog.schema.types().items()} == {
         "title": "varchar", "weight": "double", "flag": "bool", "phone": "varchar", "plz": "varchar",
         "model": "varchar", "tags": "array<varchar>", "sale_price": "double",
+        "Preis": "double", "Preis_currency": "varchar", "code": "varchar",
     }  # fmt: skip
     first, second = catalog.products()
     assert isinstance(first, Product)

@@ -91,6 +91,24 @@ def test_an_ingest_shows_its_mapping_and_its_numbers(folder: Path, ingested: Res
     assert lines[-1].startswith("products: ")
 
 
+def test_an_ingest_says_what_went_wrong_with_its_pictures(tmp_path: Path) -> None:
+    rows = [{"id": f"p{n}", "title": f"shoe {n}", "image": f"gone-{n}.png"} for n in range(3)]
+    catalog = tmp_path / "catalog.jsonl"
+    catalog.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    done = _run(tmp_path, "ingest", str(catalog))
+    lines = done.stdout.splitlines()
+    assert lines[1] == "3 read · 3 written · 0 unchanged · 0 rejected · 3 kept without picture"
+    assert lines[2].startswith("  3 × fetch, first on line 1: ")
+    assert done.stderr == (
+        "warning: 3 of 3 products have no picture; see the reasons above "
+        "(--allow-root DIR lets pictures lie outside the catalog's folder)\n"
+    )
+    catalog.write_text('{"id": "a", "title": "shoe"}\n', encoding="utf-8")
+    done = _run(tmp_path, "ingest", str(catalog), "--collection", "words")
+    assert done.stdout.splitlines()[0] == "mapping: id, title; no pictures"
+    assert done.stderr == ""
+
+
 def test_a_second_ingest_changes_nothing_and_json_is_all_that_is_printed(folder: Path, shop: Shop) -> None:
     done = shop("ingest", str(folder / "catalog.jsonl"), "--max-reject-rate", "0.2", "--json")
     report = json.loads(done.stdout)
@@ -167,7 +185,7 @@ def test_nothing_found_is_a_success(shop: Shop) -> None:
 
 
 def test_errors_of_a_query_have_their_exit_codes(folder: Path, shop: Shop) -> None:
-    assert "prize" in shop("query", "--text", "x", "--filter", "prize < 3", expect=10).stderr
+    assert "prize" in shop("query", "--text", "x", "--filter", "prize < 3", expect=11).stderr
     assert "nobody" in shop("query", "--id", "nobody", expect=26).stderr
     assert shop("query", "--image", str(folder / "catalog.jsonl"), expect=5).stderr.count("\n") == 1
     assert shop("info", "--collection", "other", expect=25).stderr.count("\n") == 1
@@ -192,7 +210,12 @@ def test_get_shows_products_in_the_order_asked_for(shop: Shop) -> None:
     text = shop("get", "blue-box").stdout.splitlines()
     assert text[0] == "blue-box"
     assert "  color  blue" in text
-    assert shop("get", "blue-box", "nobody", expect=26).stderr == "error: not stored: 'nobody'\n"
+    some = shop("get", "blue-box", "nobody", "red-ball", "nothing", expect=26)
+    assert some.stderr == "error: not stored: 'nobody', 'nothing'\n"
+    assert [line for line in some.stdout.splitlines() if line[:1].strip()] == ["blue-box", "red-ball"]
+    assert shop("get", "nobody", expect=26).stdout == ""
+    refused = json.loads(shop("get", "blue-box", "nobody", "--json", expect=26).stdout)
+    assert (refused["kind"], refused["exit_code"]) == ("ProductNotFound", 26)
 
 
 def test_info_and_collections(folder: Path, shop: Shop) -> None:
@@ -202,6 +225,11 @@ def test_info_and_collections(folder: Path, shop: Shop) -> None:
     text = shop("info").stdout
     assert ["rows", "6"] in [line.split() for line in text.splitlines()]
     assert ["price", "double", "column"] in [line.split() for line in text.splitlines()]
+    names = [line[2:15].strip() for line in text.split("\n\n")[0].splitlines()]
+    assert names == ["uri", "collection", "rows", "server", "encoder", "fusion", "text fields", "index",
+                     "created by"]  # fmt: skip
+    assert "stamp.preprocessing" in shop("info", "--verbose").stdout
+    assert json.loads(shop("info", "--verbose", "--json").stdout) == found
     assert shop("collections").stdout == "products\n"
     assert json.loads(shop("collections", "--json").stdout) == ["products"]
 
@@ -213,16 +241,30 @@ def test_delete_and_drop(folder: Path, tmp_path: Path) -> None:
     run("ingest", str(folder / "catalog.jsonl"), "--max-reject-rate", "0.2")
     assert run("delete", "--id", "red-ball", "--id", "nobody").stdout == "deleted 1 product\n"
     assert json.loads(run("delete", "--filter", "price > 50", "--yes", "--json").stdout) == {"deleted": 2}
-    assert "pass --yes" in run("drop", expect=2).stderr
+    refused = run("delete", "--filter", "prize > 50", expect=11)
+    assert refused.stderr.startswith("error: ")
+    assert "prize" in refused.stderr
+    assert "not a terminal, pass --yes" in run("delete", "--filter", "price > 1", expect=2).stderr
+    assert "not a terminal, pass --yes" in run("drop", expect=2).stderr
+    assert "--json asks no questions, pass --yes" in run("drop", "--json", expect=2).stderr
     assert run("drop", "--yes").stdout == "dropped products with 3 products\n"
     assert run("info", expect=25).stdout == ""
 
 
-def test_a_person_at_a_terminal_is_asked_before_a_drop(folder: Path, shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("args", "question"),
+    [
+        (["drop"], b"with its 6 products? [y/N]"),
+        (["delete", "--filter", "price < 11"], b"Delete 1 product with price < 11? [y/N]"),
+    ],
+)
+def test_a_person_at_a_terminal_is_asked_first(
+    folder: Path, shop: Shop, args: list[str], question: bytes
+) -> None:
     terminal, other_end = pty.openpty()
     program = [sys.executable, "-c", "from mm_milvus_cli.main import main; main()"]
     with subprocess.Popen(
-        [*program, "drop", "--uri", str(folder / "shop.db")],
+        [*program, *args, "--uri", str(folder / "shop.db")],
         stdin=other_end,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -232,7 +274,7 @@ def test_a_person_at_a_terminal_is_asked_before_a_drop(folder: Path, shop: Shop)
     os.close(terminal)
     os.close(other_end)
     assert (process.returncode, out) == (1, b"")
-    assert b"with its 6 products? [y/N]" in err
+    assert question in err
     assert err.endswith(b"nothing was deleted\n")
 
 
@@ -240,6 +282,7 @@ def test_doctor_checks_and_demo_catalog_draws(tmp_path: Path) -> None:
     found = json.loads(_run(tmp_path, "doctor", "--json").stdout)
     assert found["ok"] is True
     assert {check["status"] for check in found["checks"]} <= {"ok", "warn"}
+    assert _run(tmp_path, "doctor", "--verbose").stdout.count("\n") == len(found["checks"])
     drawn = CliRunner().invoke(cli, ["demo-catalog", str(tmp_path / "demo"), "--json"])
     catalog = Path(json.loads(drawn.stdout)["catalog"])
     assert catalog == tmp_path / "demo" / "catalog.jsonl"

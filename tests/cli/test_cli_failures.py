@@ -81,7 +81,6 @@ def test_an_exception_that_nobody_planned_keeps_its_traceback() -> None:
         (["get"], "Missing argument 'ID...'"),
         (["delete"], "give either --id or --filter"),
         (["delete", "--id", "a", "--filter", "price > 1"], "give either --id or --filter"),
-        (["delete", "--filter", "price > 1"], "nobody is there to be asked: pass --yes"),
         (["sell"], "No such command 'sell'"),
     ],
 )

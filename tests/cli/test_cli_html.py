@@ -201,6 +201,22 @@ def test_cards_stand_in_the_order_of_the_hits_with_rank_score_price_and_attribut
     assert page.all("ol")[0].attributes["start"] == "21"
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"Price": 129.99, "Price currency": "€"},
+        {"price": 129.99, "price_currency": "€"},
+        {"preis": 129.99, "preis_currency": "€", "currency": "€"},
+        {"PREIS": 129.99, "Currency": "€"},
+    ],
+)
+def test_a_price_is_known_however_it_is_spelled(attributes: dict[str, Any]) -> None:
+    page = _render(Hit("a", 0.5, {**attributes, "color": "red"}))
+    assert page.all("p", **{"class": "price"})[0].text == "129.99 €"
+    rows = {"color"} | ({"currency"} if "currency" in attributes else set())
+    assert {tag.text for tag in page.all("dt")} == rows
+
+
 def test_an_empty_page_says_so() -> None:
     page = _parsed(render(Query((Signal("text", "x"),)), Page((), 0, 1.0)))
     assert page.all("ol") == []

@@ -257,7 +257,7 @@ def test_a_table_with_bad_rows(tmp_path: Path) -> None:
             (3, "b", "fetch", "no such file: missing.png"),
             (4, None, "read", "5 values for 4 columns"),
             (5, None, "read", "not CSV: ';' expected after '\"'"),
-            (6, None, "read", "not valid UTF-8"),
+            (6, None, "read", "not valid UTF-8; save the file as UTF-8"),
             (7, None, "map", "no id"),
             (8, "a", "map", "duplicate id 'a'"),
             (9, "g", "type", "price: expected double, got 'ask us' (string)"),
@@ -321,6 +321,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "MediaPolicy", partial(MediaPolicy, timeout=8.0, retries=0))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
     with socket.create_server(("127.0.0.1", 0)) as silent, Client(tmp_path / "shop.db") as shop:
 
         def interrupt() -> None:
@@ -341,3 +342,4 @@ def test_an_interrupt_does_not_wait_for_a_silent_host(
         finished.set()
         host.join()
         assert shop.info().rows == 0
+    signal.signal(signal.SIGINT, before)

@@ -212,6 +212,16 @@ def test_a_later_catalog_may_not_change_a_type(shop: Shop) -> None:
     assert shop.attributes("red")["price"] == 10.0
 
 
+def test_a_table_keeps_the_types_of_the_collection(shop: Shop) -> None:
+    table = shop.folder / "weights.csv"
+    table.write_text('id,title,weight\na,oak table,"0,5"\n', encoding="utf-8")
+    shop.client.ingest(table, types={"weight": "double"})
+    assert shop.attributes("a")["weight"] == 0.5
+    table.write_text('id,title,weight\na,oak table,"0,75"\n', encoding="utf-8")
+    shop.client.ingest(table)  # the types are the collection's by now
+    assert shop.attributes("a")["weight"] == 0.75
+
+
 def test_several_pictures_count_as_their_mean(shop: Shop) -> None:
     shop.ingest(products({"image": ["images/red.png", "images/green.png"]}))
     both = shop.vector("red")[:IMAGE_DIM]
@@ -245,6 +255,30 @@ def test_a_bad_catalog_creates_no_database(shop: Shop) -> None:
         shop.client.ingest(shop.folder / "nowhere.jsonl")
     with pytest.raises(DatabaseNotFound):
         shop.client.info()
+
+
+def test_a_preview_tells_of_pictures_that_are_not_there(shop: Shop) -> None:
+    path = _written(shop)
+    assert shop.client.preview(path).rejected == ()
+    (shop.folder / "images" / "green.png").unlink()
+    (reject,) = shop.client.preview(path).rejected
+    assert (reject.line, reject.id, reject.stage, reject.kept) == (2, "green", "fetch", True)
+    assert not (shop.folder / "shop.db").exists()
+
+
+def test_the_report_says_what_went_wrong_most(shop: Shop) -> None:
+    (shop.folder / "images" / "red.png").unlink()
+    (shop.folder / "images" / "green.png").unlink()
+    report = shop.ingest(products({}, {}, {"id": None}), max_reject_rate=1)
+    fetch, unidentified = report["problems"]
+    assert fetch.startswith("2 × fetch, first on line 1: no such file")
+    assert unidentified.startswith("1 × map, first on line 3: ")
+
+
+def test_a_folder_of_pictures_has_no_products_without_them(shop: Shop) -> None:
+    (shop.folder / "images" / "green.png").write_bytes(b"not a picture")
+    report = shop.client.ingest(shop.folder / "images", max_reject_rate=1)
+    assert (report.written, report.rejected, report.kept) == (2, 1, 0)
 
 
 def test_progress_and_report_agree(shop: Shop) -> None:

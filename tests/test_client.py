@@ -1,0 +1,90 @@
+"""The public face: what is refused before anything is opened or loaded, and what a page can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm_milvus import Client
+from mm_milvus.errors import ConfigError, EncoderError, ProductNotFound, StampMismatch
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Three products without pictures."""
+    folder = tmp_path_factory.mktemp("shop")
+    titles = ("red shirt", "blue shirt", "green mug")
+    rows = [{"id": str(n), "title": title, "price": float(n)} for n, title in enumerate(titles)]
+    catalog = folder / "catalog.jsonl"
+    catalog.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with Client(folder / "shop.db") as client:
+        client.ingest(catalog)
+        yield client
+
+
+def test_a_page_is_a_sequence_of_hits(shop: Client) -> None:
+    page = shop.query("red shirt", limit=2)
+    assert [hit.id for hit in page] == [page[0].id, page[1].id]
+    assert (len(page), page[0].id, page.total) == (2, "0", 3)
+
+
+def test_fields_choose_what_comes_back(shop: Client) -> None:
+    assert dict(shop.query("red shirt", limit=1, fields="title")[0].attributes) == {"title": "red shirt"}
+    both = shop.query("red shirt", limit=1, fields=["price", "text"])[0].attributes
+    assert dict(both) == {"price": 0.0, "text": "red shirt"}
+    with pytest.raises(ConfigError, match="no attribute 'titel'"):
+        shop.query("red shirt", fields=["titel"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"text": "x", "limit": "5"}, "limit must be a whole number, got '5'"),
+        ({"text": "x", "limit": 0}, "limit must be at least 1"),
+        ({"text": "x", "offset": -1}, "offset at least 0"),
+        ({"text": "x", "filter": {"price": 1}}, "filter must be an expression in a string"),
+        ({"text": ""}, "text must be a string that is not empty"),
+        ({"text": 5}, "text must be a string that is not empty, got 5"),
+        ({"id": 1}, "id must be a string that is not empty, got 1"),
+        ({"text": ("red", 0)}, "all signals of this query have the weight 0"),
+        ({"text": ("red", 1, 2)}, "a weighted signal is a pair"),
+        ({"text": [("red", 1.0), ("red", -1.0)]}, "cancel each other out"),
+        ({}, "nothing to search for"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(shop: Client, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        shop.query(**arguments)
+
+
+def test_count(shop: Client) -> None:
+    assert (shop.count(), shop.count("price >= 1"), shop.count("price > 9")) == (3, 2, 0)
+
+
+def test_ids_are_strings(shop: Client) -> None:
+    with pytest.raises(ConfigError, match="ids are strings, got 3"):
+        shop.get(3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="ids are strings, got 3"):
+        shop.delete(["0", 3])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="either ids or a filter"):
+        shop.delete()
+    with pytest.raises(ProductNotFound, match="'nosuch'"):
+        shop.query(id="nosuch")
+
+
+def test_another_encoder_is_refused_before_it_is_loaded(shop: Client) -> None:
+    other = Client(config=shop.settings.replace(encoder="google/siglip2-base-patch16-224"))
+    with other, pytest.raises(StampMismatch, match="offline@.*google/siglip2-base-patch16-224"):
+        other.query("red")
+
+
+def test_a_misspelt_encoder_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.jsonl"
+    catalog.write_text('{"id": "a", "title": "b"}', encoding="utf-8")
+    misspelt = pytest.raises(EncoderError, match="'offlin'; did you mean 'offline'")
+    with Client(tmp_path / "shop.db", encoder="offlin") as shop, misspelt:
+        shop.ingest(catalog)
