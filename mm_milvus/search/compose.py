@@ -92,19 +92,24 @@ class _Parts:
         self._image: Array | None = None
         self._text: Array | None = None
         self._fused = np.zeros(fusion.dim, np.float32)
+        self._weight = 0.0  # of texts and pictures together
         self._spec = spec
         self._centred = centred and fusion.name == "blocks" and not spec.joint
 
     def vector(self) -> Array:
         if self._image is None and self._text is None:
             return self._fused
-        return self._fused + self._fusion.query(self._image, self._text)
+        mixed = self._fusion.query(self._image, self._text)
+        if self._fusion.name == "product":  # of unit norm whatever the weights: only their sum has a meaning
+            mixed = mixed * np.float32(self._weight)
+        return self._fused + mixed
 
     def add_texts(self, signals: Sequence[Signal], encoder: Encoder) -> None:
         """In a joint space words are compared with pictures too, by the encoder's default share."""
         texts = [signal_text(signal) for signal in signals]
         if not texts:
             return
+        self._weight += sum(abs(signal.weight or 0.0) for signal in signals)
         share = self._share(self._spec.weights.text_on_image)
         for signal, raw in zip(signals, encoder.encode_query_text(texts).numpy(), strict=True):
             vector = self._centre(raw, self._spec.query_text_mean) * np.float32(signal.weight or 0.0)
@@ -116,6 +121,7 @@ class _Parts:
         images = [load_image(signal.value, reader=reader, crop=signal.crop) for signal in signals]
         if not images:
             return
+        self._weight += sum(abs(signal.weight or 0.0) for signal in signals)
         share = self._share(self._spec.weights.image_on_text)
         for signal, raw in zip(signals, encoder.encode_image(images).numpy(), strict=True):
             vector = raw * np.float32(signal.weight or 0.0)

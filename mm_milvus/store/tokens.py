@@ -36,7 +36,8 @@ def tokenize(text: str) -> str:
 def _tokens(run: str) -> Iterable[str]:
     if re.match(f"[{_HAN}]", run):
         return _jieba().cut(run)  # type: ignore[no-any-return]
-    return (_stem(_ACCENT.sub("", unicodedata.normalize("NFD", run))),)
+    plain = _ACCENT.sub("", unicodedata.normalize("NFD", run))
+    return (_stem(unicodedata.normalize("NFC", plain)),)
 
 
 @lru_cache(maxsize=65_536)

@@ -74,6 +74,8 @@ def test_sum_and_product_hold_what_their_formula_says(tmp_path: Path, model: Pat
         assert stored == pytest.approx(normalise(image * text), abs=1e-5)
         page = shop.query(image=catalog.parent / "0.png", text=tiny_models.TEXTS[0], limit=1)
         assert (page.hits[0].id, page.hits[0].score) == ("0", pytest.approx(1.0, abs=1e-4))
+        heavy = shop.query(image=(catalog.parent / "0.png", 2.0), text=(tiny_models.TEXTS[0], 2.0), limit=1)
+        assert heavy.hits[0].score == pytest.approx(1.0, abs=1e-4)
 
 
 def test_words_meet_pictures_and_words_in_blocks(tmp_path: Path, model: Path, catalog: Path) -> None:

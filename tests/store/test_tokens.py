@@ -1,0 +1,34 @@
+"""Search tokens of our own: the same everywhere, so they are pinned."""
+
+from __future__ import annotations
+
+import pytest
+
+from mm_milvus.store.tokens import MAX_TOKEN_BYTES, tokenize
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Men's Running Shoes", "men run shoe"),
+        ("红色T恤 男装", "红色 t 恤 男装"),
+        ("Café Crème, naïve", "cafe creme naiv"),
+        ("ガラス", "ガラス"),
+        ("XL-12 / 350ml", "xl 12 350ml"),
+        ("ﬁne ＡＢＣ", "fine abc"),
+        ("snake_case  \n tabs\t", "snake case tab"),
+        ("!!! 👟", ""),
+        ("", ""),
+    ],
+)
+def test_tokens(text: str, tokens: str) -> None:
+    assert tokenize(text) == tokens
+
+
+def test_tokens_of_queries_and_products_meet() -> None:
+    assert tokenize("shoe") == tokenize("Shoes") == tokenize("SHOE'S")
+
+
+def test_long_texts_are_cut_at_a_character() -> None:
+    tokens = tokenize("红鞋 " * 30_000)
+    assert MAX_TOKEN_BYTES - 3 <= len(tokens.encode()) <= MAX_TOKEN_BYTES
