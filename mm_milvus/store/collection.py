@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_WINDOW", "Collection", "Stored"]
 
 # HNSW search widths on a server. Blocks mixed at query time need a wide one: recall@10 over 10,000 fused vectors is
-# .947 to 1 at 64, .985 to 1 at 128, .997 to 1 at 256 (benchmarks/hnsw_recall.py). A filter that 8 % of 50,000 rows
+# .966 to 1 at 64, .994 to 1 at 128, .999 to 1 at 256 (benchmarks/hnsw_recall.py). A filter that 8 % of 50,000 rows
 # pass leaves the graph thin: .978 at 256, .992 at 1,024; below 7 % servers compare everything that passes
 # (tests/store/test_recall.py).
 DEFAULT_EF = 256
