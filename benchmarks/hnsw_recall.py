@@ -99,12 +99,12 @@ def main() -> None:
 
 def wait_for_index(store: Store, name: str, rows: int) -> None:
     for _ in range(600):
-        state = store._client.describe_index(name, "fused")
+        state = store._link.client.describe_index(name, "fused")
         if int(state.get("indexed_rows", 0)) >= rows and not int(state.get("pending_index_rows", 0)):
             break
         time.sleep(0.5)
-    store._client.release_collection(name)
-    store._client.load_collection(name)
+    store._link.client.release_collection(name)
+    store._link.client.load_collection(name)
 
 
 def report(

@@ -39,8 +39,8 @@ def reported(args: Sequence[str] | None) -> Iterator[None]:
     except click.ClickException as error:
         error.show()
         _fail(error.format_message(), type(error).__name__, error.exit_code, as_json, shown=True)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", "KeyboardInterrupt", INTERRUPTED, as_json)
+    except (click.Abort, KeyboardInterrupt) as error:
+        _fail("interrupted", "KeyboardInterrupt", INTERRUPTED, as_json, **_details(error))
     except OSError as error:
         if error.errno != errno.EPIPE:
             raise
@@ -57,9 +57,10 @@ def _fail(message: str, kind: str, code: int, as_json: bool, *, shown: bool = Fa
     raise SystemExit(code)
 
 
-def _details(error: MmMilvusError) -> dict[str, Any]:
-    """An ingest that rejected too much has stored the good rows all the same: say how many."""
-    report = getattr(error, "report", None)
+def _details(error: BaseException) -> dict[str, Any]:
+    """An ingest that rejected too much, or was interrupted, has stored rows all the same: say how many."""
+    told = error.__cause__ if isinstance(error, click.Abort) else error  # what click makes of an interrupt
+    report = getattr(told, "report", None)
     return {"report": report.to_dict()} if report is not None else {}
 
 

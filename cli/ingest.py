@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from .failures import INTERRUPTED
-from .options import ingest_options, open_shop, shared_options
+from mm_milvus.errors import CatalogError, MmMilvusError
+
+from .options import catalog_options, ingest_options, open_shop, shared_options
 from .output import print_json, say
+from .preview import mapping_line, picture_warning, preview_dict, print_preview, report_lines
+from .progress import Progress
+from .text import one_line
 
 if TYPE_CHECKING:
     from mm_milvus import Client, Preview
@@ -18,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ingest"]
 
-_PREVIEW_ROWS = 1000  # a preview reads no further
-
 
 @click.command(short_help="Read a product catalog, embed it and store it.")
 @click.argument("catalog", metavar="CATALOG")
+@click.option("--yes", "-y", is_flag=True, help="Let --sync delete more than --max-delete-rate.")
 @ingest_options
+@catalog_options
 @shared_options
-def ingest(catalog: str, as_json: bool) -> None:
+def ingest(catalog: str, yes: bool, as_json: bool) -> None:
     """Read a product catalog, embed texts and pictures, and store what is new or changed.
 
     CATALOG is a JSON Lines, CSV or Parquet file, or a folder of pictures. Rows that cannot be used are
@@ -40,86 +43,61 @@ def ingest(catalog: str, as_json: bool) -> None:
         if shop.settings.dry_run:
             _show_dry_run(shop.preview(catalog), as_json)
         elif as_json:
-            report = shop.ingest(catalog)
+            report = shop.ingest(catalog, confirm=lambda *_: yes, on_wait=_warn)
             print_json(report.to_dict())
             _end(report)
         else:
-            _ingest_with_report(shop, catalog)
+            _ingest_with_report(shop, catalog, yes)
 
 
-def _ingest_with_report(shop: Client, catalog: str) -> None:
-    from dataclasses import replace
-
-    from mm_milvus.errors import TooManyRejects
-
-    from .preview import mapping_line
+def _ingest_with_report(shop: Client, catalog: str, yes: bool) -> None:
+    from mm_milvus.errors import DeletionRefused, Interrupted, TooManyRejects
 
     preview = shop.preview(catalog)
     say(mapping_line(preview))
-    progress = _Progress(preview.rows_read if preview.rows_read < _PREVIEW_ROWS else None)
+    progress = Progress(preview.rows_estimate)
+
+    def confirm(count: int, stored: int) -> bool:
+        progress.close()
+        return yes or _ask(count, stored)
+
     try:
         with progress:
-            report = shop.ingest(catalog, progress=progress)
-    except TooManyRejects as error:
+            report = shop.ingest(catalog, progress=progress, confirm=confirm, on_wait=progress.write)
+    except (TooManyRejects, DeletionRefused, Interrupted) as error:
         _show(error.report)
         raise
-    except KeyboardInterrupt:
-        if progress.last:
-            _show(replace(progress.last, stopped="interrupted", seconds=progress.seconds))
+    except MmMilvusError:
+        if progress.last is not None and progress.last.written:
+            say(f"{progress.last.written:,} rows were written before this happened; the same command goes on")
         raise
     _show(report)
     _end(report)
 
 
-def _show(report: IngestReport) -> None:
-    from .preview import picture_warning, report_lines
+def _ask(count: int, stored: int) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return click.confirm(f"Delete {count:,} of {stored:,} products that are not in the catalog?", err=True)
 
+
+def _warn(line: str) -> None:
+    click.echo(f"waiting: {one_line(line)}", err=True)
+
+
+def _show(report: IngestReport) -> None:
     say(report_lines(report))
     if warning := picture_warning(report):
         click.echo(warning, err=True)
 
 
 def _end(report: IngestReport) -> None:
-    from mm_milvus.errors import CatalogError
-
     if report.stopped:
-        raise SystemExit(INTERRUPTED if report.stopped == "interrupted" else CatalogError.exit_code)
+        raise SystemExit(CatalogError.exit_code)
 
 
 def _show_dry_run(preview: Preview, as_json: bool) -> None:
-    from .preview import preview_dict, print_preview
-
     if as_json:
         print_json(preview_dict(preview))
     else:
         print_preview(preview)
-
-
-class _Progress:
-    """Remembers the last report, and draws a bar on stderr where a person watches."""
-
-    def __init__(self, total: int | None) -> None:
-        self.last: IngestReport | None = None
-        self._total = total  # None where the catalog is longer than its preview
-        self._bar: Any = None
-        self._began = perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return perf_counter() - self._began
-
-    def __enter__(self) -> None:
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=self._total, unit=" products", leave=False, dynamic_ncols=True)
-
-    def __exit__(self, *raised: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, report: IngestReport) -> None:
-        self.last = report
-        if self._bar is not None:
-            self._bar.set_postfix(written=report.written, rejected=report.rejected, refresh=False)
-            self._bar.update(report.read - self._bar.n)

@@ -14,6 +14,7 @@ from .doctor import doctor
 from .failures import INTERRUPTED, reported
 from .ingest import ingest
 from .query import query
+from .verify import verify
 
 __all__ = ["cli", "main"]
 
@@ -44,7 +45,7 @@ def cli() -> None:
     """
 
 
-for command in (ingest, query, info, get, collections, delete, drop, doctor, demo_catalog):
+for command in (ingest, verify, query, info, get, collections, delete, drop, doctor, demo_catalog):
     cli.add_command(command)
 
 

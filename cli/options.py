@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mm_milvus.config import Settings
 
 __all__ = [
+    "catalog_options",
     "compose",
     "ingest_options",
     "json_option",
@@ -132,17 +133,7 @@ search_options = compose(
     ),
 )
 
-ingest_options = compose(
-    setting(
-        "--fusion",
-        type=click.Choice(["blocks", "sum", "product"]),
-        help="How picture and text become one vector. Default: that of the collection, blocks for a new one.",
-    ),
-    setting(
-        "--image-weight", type=float, metavar="W", help="Picture's share in the fusion sum. Default: 0.5."
-    ),
-    setting("--text-weight", type=float, metavar="W", help="Text's share in the fusion sum. Default: 0.5."),
-    setting("--batch-size", type=int, metavar="N", help="Products per batch. Default: 64."),
+catalog_options = compose(
     setting(
         "--mapping",
         "mapping",
@@ -173,12 +164,10 @@ ingest_options = compose(
         type=click.Choice(["keep", "reject"]),
         help="What becomes of a product with text whose picture fails. Default: keep.",
     ),
-    setting("--rejects", metavar="FILE", help="File for rejected rows. Default: beside the catalog."),
     setting(
-        "--max-reject-rate",
-        type=float,
-        metavar="RATE",
-        help="Share of rejected rows that is still a success. Default: 0.05.",
+        "--images",
+        type=click.Choice(["mean", "first"]),
+        help="Several pictures of a product: the mean of their vectors, or the first only. Default: mean.",
     ),
     setting(
         "--allow-root",
@@ -191,6 +180,66 @@ ingest_options = compose(
         is_flag=True,
         default=None,
         help="Let picture URLs point into private networks. Default: refused.",
+    ),
+    setting(
+        "--refetch",
+        type=click.Choice(["never", "changed", "always"]),
+        is_flag=False,
+        flag_value="always",
+        help="Fetch pictures behind known URLs again: never, where their host says that they changed, or always "
+        "(--refetch alone). Default: changed.",
+    ),
+    setting("--picture-cache", metavar="DIR", help="Folder that keeps downloaded pictures. Default: none."),
+    setting("--per-host", type=int, metavar="N", help="Downloads at a time from one host. Default: 8."),
+    setting(
+        "--url-timeout", type=float, metavar="SECONDS", help="Longest wait within a download. Default: 10."
+    ),
+    setting(
+        "--url-deadline", type=float, metavar="SECONDS", help="Longest time of one download. Default: 30."
+    ),
+)
+
+ingest_options = compose(
+    setting(
+        "--fusion",
+        type=click.Choice(["blocks", "sum", "product"]),
+        help="How picture and text become one vector. Default: that of the collection, blocks for a new one.",
+    ),
+    setting(
+        "--image-weight", type=float, metavar="W", help="Picture's share in the fusion sum. Default: 0.5."
+    ),
+    setting("--text-weight", type=float, metavar="W", help="Text's share in the fusion sum. Default: 0.5."),
+    setting("--batch-size", type=int, metavar="N", help="Products per batch. Default: 32, on CUDA 256."),
+    setting("--rejects", metavar="FILE", help="File for rejected rows. Default: beside the catalog."),
+    setting(
+        "--max-reject-rate",
+        type=float,
+        metavar="RATE",
+        help="Share of rejected rows that is still a success. Default: 0.05.",
+    ),
+    setting(
+        "--sync",
+        is_flag=True,
+        default=None,
+        help="Delete stored products that are no longer in the catalog. Default: they stay.",
+    ),
+    setting(
+        "--max-delete-rate",
+        type=float,
+        metavar="RATE",
+        help="Share of the stored products that --sync may delete unasked. Default: 0.2.",
+    ),
+    setting(
+        "--retry-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="How long to wait for a Milvus that went away. Default: 300.",
+    ),
+    setting(
+        "--compile",
+        is_flag=True,
+        default=None,
+        help="Compile the model with torch.compile; worth it for long ingests. Default: not.",
     ),
     setting(
         "--dtype",

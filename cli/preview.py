@@ -36,6 +36,8 @@ def report_lines(report: IngestReport) -> str:
     """The numbers of an ingest, the last line its speed."""
     counts = {"read": report.read, "written": report.written, "unchanged": report.unchanged}
     counts |= {"rejected": report.rejected, "kept without picture": report.kept}
+    if report.deleted:
+        counts["deleted"] = report.deleted
     lines = [" · ".join(f"{count:,} {name}" for name, count in counts.items())]
     lines += [f"  {one_line(problem)}" for problem in report.problems]
     if report.rejects_file:
@@ -44,8 +46,24 @@ def report_lines(report: IngestReport) -> str:
         again = "; the same command goes on from here" if report.stopped == "interrupted" else ""
         lines.append(f"stopped early: {one_line(report.stopped)}{again}")
     lines.append(_text_line(report.text_fields))
-    rate = report.read / report.seconds if report.seconds > 0 else 0.0
-    return "\n".join([*lines, f"{report.collection}: {report.seconds:.1f} s, {rate:,.0f} rows/s"])
+    if encoded := _encoded_line(report):
+        lines.append(encoded)
+    if report.retries:
+        lines.append(f"Milvus was away: {report.retries:,} calls were repeated")
+    return "\n".join(
+        [*lines, f"{report.collection}: {report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s"]
+    )
+
+
+def _encoded_line(report: IngestReport) -> str:
+    parts = []
+    for kind, count, shared in (
+        ("pictures", report.images_encoded, report.images_shared),
+        ("texts", report.texts_encoded, report.texts_shared),
+    ):
+        if count or shared:
+            parts.append(f"{count:,} {kind}" + (f" ({shared:,} more are the same)" if shared else ""))
+    return f"encoded: {' · '.join(parts)}" if parts else ""
 
 
 def picture_warning(report: IngestReport) -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mm_milvus.config import Settings, load_settings
     from mm_milvus.errors import MmMilvusError
     from mm_milvus.ingest.prepare import Preview
-    from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal
+    from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,7 @@ __all__ = [
     "Query",
     "Settings",
     "Signal",
+    "VerifyReport",
     "__version__",
     "load_settings",
 ]
@@ -48,7 +49,7 @@ _HOMES = {
     "Preview": "ingest.prepare",
     "Settings": "config",
     "load_settings": "config",
-} | dict.fromkeys(("Crop", "Hit", "IngestReport", "Page", "Query", "Signal"), "records")
+} | dict.fromkeys(("Crop", "Hit", "IngestReport", "Page", "Query", "Signal", "VerifyReport"), "records")
 
 
 def __getattr__(name: str) -> Any:

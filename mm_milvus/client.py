@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from mm_milvus.config import Settings, load_settings
 from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound
-from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal
+from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,6 +38,15 @@ class IngestOptions(TypedDict, total=False):
     allow_root: Sequence[str | os.PathLike[str]]
     allow_private_hosts: bool
     missing_image: str
+    images: str
+    sync: bool
+    max_delete_rate: float
+    refetch: str
+    picture_cache: str | os.PathLike[str]
+    per_host: int
+    url_timeout: float
+    url_deadline: float
+    retry_seconds: float
     text_fields: Sequence[str]
     mapping: dict[str, str]
     types: dict[str, FieldType | str]
@@ -88,7 +97,7 @@ class Client:
         self._store: Store | None = None
         self._collection: Collection | None = None
         self._reader: MediaReader | None = None
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[str, list[Encoder]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -115,24 +124,60 @@ class Client:
         source: str | os.PathLike[str],
         *,
         progress: Callable[[IngestReport], None] | None = None,
+        confirm: Callable[[int, int], bool] | None = None,
+        on_wait: Callable[[str], None] | None = None,
         **options: Unpack[IngestOptions],
     ) -> IngestReport:
         """Embeds a catalog (JSONL, CSV, Parquet, or a folder of pictures) and writes it into the collection.
 
-        Creates database and collection where needed. Unchanged products cost one look-up. ``progress`` is called
-        after each batch. Options: ``fusion``, ``text_fields``, ``mapping``, ``types``, ``batch_size``, ``rejects``,
-        ``max_reject_rate``, ``missing_image``, ``allow_root`` and the others of IngestOptions. Raises CatalogError,
-        StampMismatch, FusionError, EncoderError, StoreError, and after the last row TooManyRejects.
+        Creates database and collection where needed. Unchanged products cost one look-up. ``progress`` is called some
+        ten times a second. ``confirm(to_delete, stored)`` is asked before ``sync`` deletes more than
+        ``max_delete_rate``. ``on_wait`` is told, in a line, when Milvus is away and a call is tried again. Options:
+        those of IngestOptions. Raises CatalogError, StampMismatch, FusionError, EncoderError, StoreError; after the
+        last row TooManyRejects and DeletionRefused; Interrupted after a Ctrl-C.
         """
         from mm_milvus import ingest
+        from mm_milvus.store import Store
 
         settings = self.settings.replace(**_listed(options))
         stamp = self._existing_stamp()
         catalog = ingest.open_source(source, settings, stamp)
-        encoder = self._encoder(stamp)
-        collection = ingest.open_target(self._connect(create=True), catalog, encoder, settings)
-        self._collection = collection
-        return ingest.run(catalog, collection, encoder, settings, progress)
+        encoders = self._replicas(stamp)
+        self._connect(create=True)
+        self._collection = None  # the ingest may change its schema
+        waits = _Waits(on_wait)
+        retry = settings.retry_seconds
+        with Store(settings, create=True, retry_seconds=retry, on_wait=waits) as store:
+            waits.stop = store.stop_waiting
+            collection, new = ingest.open_target(store, catalog, encoders[0], settings)
+            return ingest.run(
+                catalog,
+                collection,
+                encoders,
+                settings,
+                progress,
+                new=new,
+                confirm=confirm,
+                waits=waits,
+            )
+
+    def verify(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        progress: Callable[[int], None] | None = None,
+        **options: Unpack[IngestOptions],
+    ) -> VerifyReport:
+        """Compares a catalog with the collection and changes nothing: what is missing, stale, extra or stored twice.
+
+        ``progress`` is called with the number of rows read. Raises CatalogError and StoreError.
+        """
+        from mm_milvus import ingest
+
+        settings = self.settings.replace(**_listed(options))
+        collection = self._open()
+        catalog = ingest.open_source(source, settings, collection.stamp)
+        return ingest.verify(catalog, collection, settings, progress)
 
     def preview(self, source: str | os.PathLike[str], **options: Unpack[IngestOptions]) -> Preview:
         """What ``ingest`` would do: mapping, schema, text template, first rejects. Does not touch Milvus."""
@@ -255,16 +300,34 @@ class Client:
         return self._reader
 
     def _encoder(self, stamp: Stamp | None) -> Encoder:
-        """The encoder asked for; else the collection's own; else `offline`."""
-        from mm_milvus.encoders import load_encoder
+        return self._replicas(stamp)[0]
+
+    def _replicas(self, stamp: Stamp | None) -> list[Encoder]:
+        """The encoder asked for, else the collection's own, else `offline`; once per GPU where there are several."""
+        from mm_milvus.encoders import load_replicas
 
         asked = self.settings.encoder
         if asked and stamp:
             stamp.check_name(asked, self.settings.collection)
         name = asked or (_stamped_name(stamp) if stamp else "offline")
         if name not in self._encoders:
-            self._encoders[name] = load_encoder(name, device=self.settings.device, dtype=self.settings.dtype)
+            device, dtype, compile = self.settings.device, self.settings.dtype, self.settings.compile
+            self._encoders[name] = load_replicas(name, device=device, dtype=dtype, compile=compile)
         return self._encoders[name]
+
+
+class _Waits:
+    """Counts how often Milvus had to be asked again, and passes the line on."""
+
+    def __init__(self, tell: Callable[[str], None] | None) -> None:
+        self.count = 0
+        self.stop: Callable[[], None] = lambda: None
+        self._tell = tell
+
+    def __call__(self, line: str) -> None:
+        self.count += 1
+        if self._tell is not None:
+            self._tell(line)
 
 
 def _stamped_name(stamp: Stamp) -> str:

@@ -59,6 +59,9 @@ class Settings(BaseModel):
         "products", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", description="collection name"
     )
     timeout: float = Field(60.0, gt=0, le=86_400, description="seconds that one call to Milvus may take")
+    retry_seconds: float = Field(
+        300.0, ge=0, le=86_400, description="seconds that an ingest waits for a Milvus that went away"
+    )
     consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = Field(
         "Strong", description="consistency level of searches on a server"
     )
@@ -68,6 +71,9 @@ class Settings(BaseModel):
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N, mps"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="dtype of the model")
+    compile: bool = Field(
+        False, description="compile the model with torch.compile; worth it for long ingests"
+    )
     # fusion
     fusion: Literal["blocks", "sum", "product"] | None = Field(
         None, description="blocks, sum or product: how picture and text become one vector"
@@ -85,7 +91,7 @@ class Settings(BaseModel):
         None, ge=1, le=32768, description="HNSW search width on a server (256; 1,024 with a filter)"
     )
     # ingest
-    batch_size: int = Field(64, ge=1, le=4096, description="products per batch")
+    batch_size: int | None = Field(None, ge=1, le=4096, description="products per batch (32; 256 on CUDA)")
     rejects: Path | None = Field(None, description="file of rejected rows; default beside the catalog")
     max_reject_rate: float = Field(
         0.05, ge=0, le=1, description="share of rejected rows that is still a success"
@@ -94,8 +100,26 @@ class Settings(BaseModel):
         (), description="folders outside the catalog's own that pictures may come from"
     )
     allow_private_hosts: bool = Field(False, description="let picture URLs point into private networks")
+    url_timeout: float = Field(
+        10.0, gt=0, le=3600, description="seconds that one phase of a picture download may take"
+    )
+    url_deadline: float = Field(
+        30.0, gt=0, le=3600, description="seconds that one picture download may take in all"
+    )
+    per_host: int = Field(8, ge=1, le=256, description="downloads at a time from one host")
+    picture_cache: Path | None = Field(None, description="folder that keeps downloaded pictures")
+    refetch: Literal["never", "changed", "always"] = Field(
+        "changed", description="when a picture behind a known URL is fetched again"
+    )
     missing_image: Literal["keep", "reject"] = Field(
         "keep", description="keep or reject a row with text whose picture fails"
+    )
+    images: Literal["mean", "first"] = Field(
+        "mean", description="several pictures of a product: the mean of their vectors, or the first one only"
+    )
+    sync: bool = Field(False, description="delete stored products that are no longer in the catalog")
+    max_delete_rate: float = Field(
+        0.2, ge=0, le=1, description="share of the stored products that sync may delete"
     )
     text_fields: Names | None = Field(None, description="attributes that are embedded as text, in order")
     mapping: Mapped = Field(default_factory=dict, description="our field -> column of the catalog")

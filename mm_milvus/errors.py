@@ -3,7 +3,8 @@
     MmMilvusError                 1   anything of ours that has no narrower class
     ├── ConfigError               2   an unknown key, a bad value, a bad option
     ├── CatalogError              3   the catalog as a whole cannot be read
-    │   └── TooManyRejects        4   more rows were rejected than --max-reject-rate allows
+    │   ├── TooManyRejects        4   more rows were rejected than --max-reject-rate allows
+    │   └── DeletionRefused      12   --sync would delete too much, or the catalog was not read in full
     ├── MediaError                5   a picture cannot be fetched or decoded (in a catalog: a reject)
     ├── EncoderError              6   a model cannot be loaded or used
     │   └── MissingDependency     6   an optional package is not installed; names the pip install
@@ -20,8 +21,10 @@
         ├── CollectionNotFound   25   the database has no such collection
         ├── ProductNotFound      26   a query or a get names an id that is not stored
         └── NotSupported         27   this Milvus cannot do it (see `mm-milvus doctor`)
+    KeyboardInterrupt
+    └── Interrupted             130   a Ctrl-C during an ingest
 
-The command line prints the message on one line and exits with the code; a Ctrl-C exits with 130.
+The command line prints the message on one line and exits with the code.
 """
 
 from __future__ import annotations
@@ -39,9 +42,11 @@ __all__ = [
     "ConnectionFailed",
     "DatabaseLocked",
     "DatabaseNotFound",
+    "DeletionRefused",
     "EncoderError",
     "FilterError",
     "FusionError",
+    "Interrupted",
     "InvalidValue",
     "MediaError",
     "MissingDependency",
@@ -83,6 +88,29 @@ class TooManyRejects(CatalogError):
 
     def __init__(self, reason: str, report: IngestReport) -> None:
         super().__init__(reason)
+        self.report = report
+
+
+class DeletionRefused(CatalogError):
+    """What ``sync`` asked for would delete more than ``max_delete_rate``, or the catalog was not read in full.
+
+    Nothing was deleted, and everything else was done; ``report`` is the IngestReport of the run.
+    """
+
+    exit_code = 12
+
+    def __init__(self, reason: str, report: IngestReport) -> None:
+        super().__init__(reason)
+        self.report = report
+
+
+class Interrupted(KeyboardInterrupt):
+    """A Ctrl-C during an ingest: what was in flight is stored, and ``report`` says what was done."""
+
+    exit_code = 130
+
+    def __init__(self, report: IngestReport) -> None:
+        super().__init__("interrupted")
         self.report = report
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Row",
     "Schema",
     "Signal",
+    "VerifyReport",
 ]
 
 
@@ -204,14 +205,63 @@ class IngestReport:
     unchanged: int = 0
     rejected: int = 0
     kept: int = 0  # stored without (some of) their pictures; among the written and the unchanged
+    deleted: int = 0  # stored products that had gone from the catalog, with ``sync``
     images_encoded: int = 0
     texts_encoded: int = 0
+    images_shared: int = 0  # pictures that took the vector of an identical one of this run
+    texts_shared: int = 0
+    bytes_read: int = 0  # of pictures
+    retries: int = 0  # how often a call to Milvus had to be repeated
     seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, summed over its threads
     rejects_file: str | None = None
     stopped: str | None = None  # why the catalog was not read to its end, None when it was
     text_fields: tuple[str, ...] = ()  # the attributes that were embedded as text
     problems: tuple[str, ...] = ()  # one line per stage that refused something: how often, and the first case
 
+    @property
+    def rows_per_second(self) -> float:
+        return self.read / self.seconds if self.seconds else 0.0
+
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"text_fields": list(self.text_fields), "problems": list(self.problems)}
+        return values | {
+            "rows_per_second": round(self.rows_per_second, 1),
+            "stages": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
+            "text_fields": list(self.text_fields),
+            "problems": list(self.problems),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """How a catalog and its collection differ. ``ok`` when the next ingest would find nothing to do.
+
+    ``missing`` (in the catalog only), ``stale`` (stored from an older version of the row), ``extra`` (stored only) and
+    ``doubled`` (stored more than once) hold the first 100 ids each; the counts are of all.
+    """
+
+    collection: str
+    read: int = 0  # rows of the catalog
+    stored: int = 0  # rows of the collection
+    rejected: int = 0  # rows that an ingest would refuse
+    missing_count: int = 0
+    stale_count: int = 0
+    extra_count: int = 0
+    doubled_count: int = 0
+    missing: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    doubled: tuple[str, ...] = ()
+    seconds: float = 0.0
+    stopped: str | None = None  # why the catalog was not read to its end, None when it was
+
+    @property
+    def ok(self) -> bool:
+        counts = (self.missing_count, self.stale_count, self.extra_count, self.doubled_count)
+        return not any(counts) and self.stopped is None
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        lists = {name: list(values[name]) for name in ("missing", "stale", "extra", "doubled")}
+        return {"ok": self.ok} | values | lists

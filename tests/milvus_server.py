@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -51,3 +52,19 @@ def running(folder: Path, *, authorization: bool = False) -> Iterator[Any]:
         yield server
     finally:
         server.stop()
+
+
+def kill_and_restart(server: Any) -> None:
+    """kill -9, and the same process again at once; it answers when it has found out that its former self is dead."""
+    old = server.server_proc
+    environment = Path(f"/proc/{old.pid}/environ").read_bytes().split(b"\0")
+    folder = os.readlink(f"/proc/{old.pid}/cwd")
+    old.kill()
+    old.wait()
+    server.server_proc = subprocess.Popen(
+        old.args,
+        env=dict(entry.split(b"=", 1) for entry in environment if b"=" in entry),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from mm_milvus.catalog.catalog import Catalog, open_catalog
 from mm_milvus.catalog.rejects import RejectsFile, default_rejects_path
+from mm_milvus.catalog.seen import SeenIds
 from mm_milvus.catalog.text import choose_text_fields, render_text
 
 __all__ = [
     "Catalog",
     "RejectsFile",
+    "SeenIds",
     "choose_text_fields",
     "default_rejects_path",
     "open_catalog",

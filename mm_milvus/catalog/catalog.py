@@ -14,6 +14,7 @@ from mm_milvus.catalog.mapping import map_columns
 from mm_milvus.catalog.products import ProductBuilder
 from mm_milvus.catalog.readers import JsonLines
 from mm_milvus.catalog.seen import SeenIds
+from mm_milvus.catalog.size import estimate_rows
 from mm_milvus.catalog.tables import DelimitedText, ParquetFile
 from mm_milvus.catalog.text import choose_text_fields
 from mm_milvus.catalog.values import check_name
@@ -55,6 +56,10 @@ class Catalog:
         self.kind: str = source.kind  # jsonl, csv, parquet or directory
         self.mapping: Mapping[str, str | tuple[str, ...]] = MappingProxyType(dict(mapping))
         self.schema: Schema = schema
+
+    def estimate(self) -> int | None:
+        """About how many rows there are; None where only reading all of them would tell."""
+        return estimate_rows(self.path, self.kind)
 
     def products(self) -> Iterator[Product | Rejected]:
         """Every row of the catalog, in its order, as a Product or as a Rejected with the reason.

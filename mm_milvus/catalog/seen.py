@@ -21,10 +21,12 @@ class SeenIds:
     def __len__(self) -> int:
         return self._count
 
+    def __contains__(self, name: str) -> bool:
+        return self._find(_digest(name))[1]
+
     def add(self, name: str) -> bool:
         """True when the id is new, False when it was added before."""
-        digest = blake2b(name.encode(), digest_size=_WIDTH).digest()
-        if not self._insert(digest):
+        if not self._insert(_digest(name)):
             return False
         self._count += 1
         if self._count * 5 > self._slots * 4:
@@ -32,15 +34,18 @@ class SeenIds:
         return True
 
     def _insert(self, digest: bytes) -> bool:
+        start, known = self._find(digest)
+        self._table[start : start + _WIDTH] = digest
+        return not known
+
+    def _find(self, digest: bytes) -> tuple[int, bool]:
+        """Where the hash is, or where it belongs; and whether it is there."""
         slot = int.from_bytes(digest[:8], "little") % self._slots
         while True:
             start = slot * _WIDTH
             found = self._table[start : start + _WIDTH]
-            if found == digest:
-                return False
-            if found == _EMPTY:
-                self._table[start : start + _WIDTH] = digest
-                return True
+            if found in (digest, _EMPTY):
+                return start, found == digest
             slot = (slot + 1) % self._slots
 
     def _grow(self) -> None:
@@ -51,3 +56,7 @@ class SeenIds:
             digest = bytes(old[start : start + _WIDTH])
             if digest != _EMPTY:
                 self._insert(digest)
+
+
+def _digest(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=_WIDTH).digest()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mm_milvus.encoders.base import DefaultWeights, Encoder, EncoderSpec
-from mm_milvus.encoders.registry import EncoderFamily, describe_encoders, load_encoder
+from mm_milvus.encoders.base import DefaultWeights, Encoder, EncoderSpec, Prepared
+from mm_milvus.encoders.batches import finite
+from mm_milvus.encoders.registry import EncoderFamily, describe_encoders, load_encoder, load_replicas
 
 if TYPE_CHECKING:
     from mm_milvus.encoders.dual import DualEncoder
@@ -20,9 +21,12 @@ __all__ = [
     "EncoderFamily",
     "EncoderSpec",
     "OfflineEncoder",
+    "Prepared",
     "TowersEncoder",
     "describe_encoders",
+    "finite",
     "load_encoder",
+    "load_replicas",
 ]
 
 _LAZY = {"DualEncoder": "dual", "OfflineEncoder": "offline", "TowersEncoder": "towers"}

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["DefaultWeights", "Encoder", "EncoderSpec"]
+__all__ = ["DefaultWeights", "Encoder", "EncoderSpec", "Prepared"]
+
+# One picture on its way from the decoder to the model. Only the encoder that made it knows what it holds.
+Prepared: TypeAlias = "Tensor | Mapping[str, Tensor]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,12 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Turns texts and pictures into vectors. Implementations keep the order and return float32 on the CPU."""
+    """Turns texts and pictures into vectors. Implementations keep the order and return float32 on the CPU.
+
+    All methods may be called from several threads at once. A row for which the model gives numbers that are not
+    finite, or only zeros, comes back as NaN in every place: no error, as the other rows are good. A batch that does
+    not fit the device is halved until it does; EncoderError when a single item does not fit.
+    """
 
     @property
     def spec(self) -> EncoderSpec: ...
@@ -60,6 +70,11 @@ class Encoder(Protocol):
     @property
     def device(self) -> str:
         """Device the model runs on, as torch names it."""
+        ...
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels of the shorter side to which a decoder may reduce a picture without harm; 0: it must not."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -72,4 +87,12 @@ class Encoder(Protocol):
 
     def encode_image(self, images: Sequence[Image]) -> Tensor:
         """RGB pictures of any size -> (N, image_dim) float32, L2-normalised, on the CPU."""
+        ...
+
+    def prepare(self, picture: NDArray[np.uint8]) -> Prepared:
+        """RGB (H, W, 3) uint8, C-contiguous -> the share of the preprocessing that runs beside the model."""
+        ...
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Tensor:
+        """What ``prepare`` made -> (N, image_dim) float32, L2-normalised, on the CPU; as ``encode_image``."""
         ...

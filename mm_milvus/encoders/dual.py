@@ -8,13 +8,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mm_milvus.encoders.base import DefaultWeights, EncoderSpec
+from mm_milvus.encoders.batches import Steps, step_size
+from mm_milvus.encoders.compiled import compile_modules, compiling, token_lengths
+from mm_milvus.encoders.pixels import Pixels, rgb_array
 from mm_milvus.encoders.pretrained import (
     CHARS_PER_TOKEN,
-    Pixels,
     Tokens,
     choose_device,
     choose_dtype,
-    in_steps,
     licence_of,
     load_config,
     load_model,
@@ -26,8 +27,12 @@ from mm_milvus.encoders.source import Source, read_json
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
+
+    from mm_milvus.encoders.base import Prepared
 
 __all__ = ["FAMILIES", "DualEncoder", "Family"]
 
@@ -56,15 +61,19 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 class DualEncoder:
     """A CLIP-type checkpoint of transformers as an encoder with a joint space."""
 
-    def __init__(self, source: Source, *, device: str = "cpu", dtype: str = "float32") -> None:
-        """Loads the model in ``source.folder``. Raises EncoderError when it cannot be loaded or used."""
+    def __init__(
+        self, source: Source, *, device: str = "cpu", dtype: str = "float32", compile: bool = False
+    ) -> None:
+        """Loads the model in ``source.folder``. Raises EncoderError when it cannot be loaded, compiled or used."""
         name, family = _family(source)
         self._device = choose_device(device)
         self._dtype = choose_dtype(dtype, self._device)
         config = load_config(source).text_config
         self._tokens = Tokens(source, config, lowercase=family.lowercase, fixed=family.fixed)
-        self._pixels = Pixels(source)
+        self._pixels = Pixels(source, self._device, self._dtype)
         self._model = load_model(source, self._device, self._dtype)  # last: it takes longest
+        self._text_steps = Steps(step_size(self._device), self._device, fixed=compile)
+        self._image_steps = Steps(step_size(self._device), self._device, fixed=compile)
         text_dim, image_dim = self._widths(source)
         self._spec = EncoderSpec(
             name=source.name,
@@ -79,6 +88,8 @@ class DualEncoder:
             licence=licence_of(source.name),
             weights=DefaultWeights(image=0.5, text=0.5, text_on_image=0.5),
         )
+        if compile:
+            self._compile()
 
     @property
     def spec(self) -> EncoderSpec:
@@ -88,9 +99,14 @@ class DualEncoder:
     def device(self) -> str:
         return str(self._device)
 
+    @property
+    def smallest_side(self) -> int:
+        """Pixels of the shorter side to which a decoder may reduce a picture; 0: it must not."""
+        return self._pixels.smallest_side
+
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (N, D) float32, unit norm, on the CPU."""
-        return in_steps(texts, self._spec.text_dim, self._device, self._text_features)
+        return self._text_steps(texts, self._spec.text_dim, self._text_features)
 
     def encode_query_text(self, texts: Sequence[str]) -> Tensor:
         """The same as ``encode_text``: these models have no query prompt."""
@@ -98,13 +114,21 @@ class DualEncoder:
 
     def encode_image(self, images: Sequence[Image]) -> Tensor:
         """RGB pictures -> (N, D) float32, unit norm, on the CPU."""
-        return in_steps(images, self._spec.image_dim, self._device, self._image_features)
+        return self.encode_prepared([self.prepare(rgb_array(image)) for image in images])
+
+    def prepare(self, picture: NDArray[np.uint8]) -> Prepared:
+        """RGB (H, W, 3) uint8 -> its pixels as the image model wants them, before they are normalised."""
+        return self._pixels.prepare(picture)
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Tensor:
+        """Prepared pictures -> (N, D) float32, unit norm, on the CPU."""
+        return self._image_steps(pictures, self._spec.image_dim, self._image_features)
 
     def _text_features(self, texts: Sequence[str]) -> Tensor:  # (N, D)
         return self._run(self._model.get_text_features, self._tokens(texts))
 
-    def _image_features(self, images: Sequence[Image]) -> Tensor:  # (N, D)
-        return self._run(self._model.get_image_features, self._pixels(images))
+    def _image_features(self, pictures: Sequence[Prepared]) -> Tensor:  # (N, D)
+        return self._run(self._model.get_image_features, self._pixels(pictures))
 
     def _run(self, features: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """``features`` without gradients; its output object holds the projected, not normalised vectors."""
@@ -114,10 +138,18 @@ class DualEncoder:
             output: Tensor = features(**on_device(inputs, self._device, self._dtype)).pooler_output
         return output
 
+    def _compile(self) -> None:
+        with compiling(self._spec.name):
+            compile_modules(self._device, self._model.vision_model, self._model.text_model)
+            self._tokens.use_lengths(token_lengths(self._tokens.limit))
+            self.encode_text(["probe"])
+            self.encode_prepared([self.prepare(probe_image())])
+
     def _widths(self, source: Source) -> tuple[int, int]:
         """Widths of the text and the image vectors, found by running the model once."""
         with loading("model", source):  # a model that does not fit its config raises anything
-            text, image = self._text_features(["probe"]), self._image_features([probe_image()])
+            text = self._text_features(["probe"])
+            image = self._image_features([self.prepare(probe_image())])
         if text.shape[-1] != image.shape[-1]:
             raise EncoderError(f"the texts and pictures of {source.name!r} have different widths")
         return text.shape[-1], image.shape[-1]

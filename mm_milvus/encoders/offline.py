@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -19,12 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mm_milvus.encoders.base import DefaultWeights, EncoderSpec
+from mm_milvus.encoders.batches import Steps
+from mm_milvus.encoders.pixels import rgb_array
 from mm_milvus.errors import EncoderError, MissingDependency
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from mm_milvus.encoders.base import Prepared
     from mm_milvus.encoders.efficientnet import EfficientNetLite0
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "Constants",
     "OfflineEncoder",
     "PictureNetwork",
+    "fit_pixels",
     "join_features",
     "read_constants",
 ]
@@ -51,9 +57,13 @@ _COLOUR_SHARE = 0.2
 # A picture is cut to its middle until it is square, but by no more than this share of its longer side; what is
 # then left is squashed. On tall photos of garments: same label among 10 .574 (squashed whole .525, padded .528).
 _KEPT = 0.75
+# From this many times the network's size on, half a pixel more or less at the edges is not seen: cosine >= .9995
+# (at twice the size .9987, below .993).
+_WHOLE_PIXELS = 3
 _DTYPES = ("float32", "bfloat16", "float16")
 _TEXT_DIM = 384
 _TEXT_BATCH = 32  # the engine's memory grows with the tokens of a call
+_NORM_ERROR = 1e-3  # of a unit vector; rounding gives about 1e-6
 _TEXT_CHARS = (
     2048  # what any query or product needs; the engine averages windows of 512 tokens beyond its limit
 )
@@ -78,11 +88,16 @@ class OfflineEncoder:
     device cannot run them.
     """
 
-    def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
+    def __init__(self, device: str = "cpu", dtype: str = "float32", compile: bool = False) -> None:
+        import torch
+
         self._text = _load_text_model()
         self._pictures = PictureNetwork(device, dtype)
         self._constants = read_constants().to(device)
+        self._steps = Steps(self._pictures.step, torch.device(device), fixed=compile)
         self._spec = _make_spec()
+        if compile:
+            self._compile()
 
     @property
     def spec(self) -> EncoderSpec:
@@ -92,6 +107,15 @@ class OfflineEncoder:
     def device(self) -> str:
         """Device of the picture network, as torch names it."""
         return self._pictures.device
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels of the shorter side to which a decoder may reduce a picture.
+
+        Twice what the network sees: it is sharper-eyed than transformers, and with a decoder's usual margin some
+        pictures fall below a cosine of .999. Decoding is next to nothing beside the network itself.
+        """
+        return 2 * _image_size()
 
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Product texts -> (N, 384) float32, L2-normalised; an empty text has a vector of its own."""
@@ -103,20 +127,47 @@ class OfflineEncoder:
 
     def encode_image(self, images: Sequence[Image]) -> torch.Tensor:
         """RGB pictures of any size -> (N, 288) float32, L2-normalised: 256 of the PCA, then 32 colours."""
+        return self.encode_prepared([self.prepare(rgb_array(image)) for image in images])
+
+    def prepare(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+        """RGB (H, W, 3) uint8 of any size -> RGB bytes (3, 224, 224)."""
+        return fit_pixels(picture)
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> torch.Tensor:
+        """Prepared pictures -> (N, 288) float32, L2-normalised: 256 of the PCA, then 32 colours."""
+        return self._steps(pictures, self._spec.image_dim, self._image_features)
+
+    def _compile(self) -> None:
+        """Compiles the picture network; the text engine is compiled code already."""
         import torch
 
-        vectors = [join_features(*parts, self._constants).cpu() for parts in self._pictures(images)]
-        return torch.cat(vectors) if vectors else torch.zeros(0, self._spec.image_dim)
+        from mm_milvus.encoders.compiled import compiling
+
+        with compiling(self._spec.name):
+            self._pictures.compile()
+            size = _image_size()
+            self.encode_prepared([torch.zeros(3, size, size, dtype=torch.uint8)])
+
+    def _image_features(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:  # (n, 288)
+        import torch
+
+        return join_features(*self._pictures.features(torch.stack(list(pictures))), self._constants)
 
     def _encode_text(self, texts: Sequence[str], *, is_query: bool) -> torch.Tensor:
         import torch
 
-        # The engine keeps no state between calls and gives each text the same vector in any batch.
-        vectors = [
-            torch.from_numpy(self._text.encode([_clean(text) for text in batch], is_query=is_query))
-            for batch in _batches(texts, _TEXT_BATCH)
-        ]
-        return torch.cat(vectors) if vectors else torch.zeros(0, _TEXT_DIM)
+        # The engine keeps no state between calls, releases the interpreter's lock, takes as many threads as torch has
+        # in the calling thread, and gives each text the same vector in any batch and beside any other call.
+        vectors = torch.zeros(0, _TEXT_DIM)
+        if texts:
+            parts = [
+                torch.from_numpy(self._text.encode([_clean(text) for text in batch], is_query=is_query))
+                for batch in _batches(texts, _TEXT_BATCH)
+            ]
+            vectors = torch.cat(parts)
+        # The engine reports no error; what it could not fill has no unit norm.
+        vectors[~((vectors.norm(dim=1) - 1).abs() < _NORM_ERROR)] = torch.nan
+        return vectors
 
 
 class PictureNetwork:
@@ -133,35 +184,43 @@ class PictureNetwork:
         try:
             self._dtype: torch.dtype = getattr(torch, dtype)
             self._device = torch.device(device)
-            self._network = network.to(self._device, self._dtype)
+            network.to(self._device, self._dtype)
         except (RuntimeError, AssertionError, ValueError) as error:
             raise EncoderError(
                 f"cannot run the encoder 'offline' on {device} in {dtype}: {_line(error)}"
             ) from error
+        self._features: Callable[[torch.Tensor], torch.Tensor] = network.features
         # On a CPU the activations of more pictures are too large for the allocator to keep: twice the time.
-        self._batch = 4 if self._device.type == "cpu" else 64
+        self.step = 4 if self._device.type == "cpu" else 64
 
     @property
     def device(self) -> str:
         return str(self._device)
 
+    def compile(self) -> None:
+        """Compiles the network with torch; it wants one number of pictures in all calls."""
+        from mm_milvus.encoders.compiled import compile_function
+
+        self._features = compile_function(self._device, self._features)
+
     def __call__(self, images: Sequence[Image]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """RGB pictures -> features (n, 1280) and colours (n, 32), float32 on the device, a small batch at a time."""
         import torch
 
-        for batch in _batches(images, self._batch):
-            yield self._forward(torch.stack([_fit_pixels(image) for image in batch]).to(self._device))
+        for batch in _batches(images, self.step):
+            yield self.features(torch.stack([fit_pixels(rgb_array(image)) for image in batch]))
 
-    def _forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """RGB bytes (n, 3, 224, 224) -> features (n, 1280) and colours (n, 32)."""
+    def features(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """RGB bytes (n, 3, 224, 224) -> features (n, 1280) and colours (n, 32), float32 on the device."""
         import torch
 
         from mm_milvus.encoders.colour import colour_histogram
         from mm_milvus.encoders.efficientnet import normalise_pixels
 
+        pixels = pixels.to(self._device)
         with torch.inference_mode():
             inputs = normalise_pixels(pixels).to(self._dtype, memory_format=torch.channels_last)
-            return self._network.features(inputs).float(), colour_histogram(pixels)
+            return self._features(inputs).float(), colour_histogram(pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,17 +343,29 @@ def _clean(text: str) -> str:
     return unicodedata.normalize("NFKC", whole)[:_TEXT_CHARS]
 
 
-def _fit_pixels(image: Image) -> torch.Tensor:
-    """A picture of any size -> RGB bytes (3, 224, 224)."""
+def fit_pixels(picture: NDArray[np.uint8]) -> torch.Tensor:
+    """RGB (H, W, 3) uint8 of any size -> RGB bytes (3, 224, 224)."""
+    import math
+
+    from mm_milvus.encoders.pixels import Recipe, resize_bytes
+
+    box = _middle(picture.shape[1], picture.shape[0])
+    left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    size = _image_size()
+    if (left, top, right, bottom) != box and min(right - left, bottom - top) < _WHOLE_PIXELS * size:
+        return _resize_box(picture, box)
+    recipe = Recipe((size, size), 0, None, "bicubic", (), ())
+    return resize_bytes(picture[top:bottom, left:right], recipe)
+
+
+def _resize_box(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> torch.Tensor:
+    """Part of a picture between pixels -> RGB bytes (3, 224, 224), with Pillow."""
     import numpy as np
     import torch
-    from PIL.Image import Resampling
+    from PIL import Image
 
-    from mm_milvus.encoders.efficientnet import IMAGE_SIZE
-
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
-    size = (IMAGE_SIZE, IMAGE_SIZE)
-    resized = rgb.resize(size, Resampling.BICUBIC, box=_middle(*rgb.size), reducing_gap=3.0)
+    size = (_image_size(),) * 2
+    resized = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC, box=box)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
@@ -303,6 +374,12 @@ def _middle(width: int, height: int) -> tuple[float, float, float, float]:
     side = min(width, height)
     left, top = (width - max(side, _KEPT * width)) / 2, (height - max(side, _KEPT * height)) / 2
     return left, top, width - left, height - top
+
+
+def _image_size() -> int:
+    from mm_milvus.encoders.efficientnet import IMAGE_SIZE
+
+    return IMAGE_SIZE
 
 
 def _batches(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -1,12 +1,11 @@
-"""What every encoder on transformers shares: device and dtype, safe and silent loading, pixels, tokens, batches."""
+"""What every encoder on transformers shares: device and dtype, safe and silent loading, tokens."""
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +13,16 @@ from mm_milvus.encoders.source import Source, quiet_hub, read_json
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
-    from PIL.Image import Image
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = [
     "CHARS_PER_TOKEN",
-    "Pixels",
     "Tokens",
     "choose_device",
     "choose_dtype",
-    "in_steps",
     "licence_of",
     "load_config",
     "load_model",
@@ -36,7 +34,6 @@ __all__ = [
 ]
 
 CHARS_PER_TOKEN = 4  # of ordinary product text in a Latin script
-ASPECT_LIMIT = 8  # of pictures whose middle is cut out after the resize
 _NO_LIMIT = 100_000  # a tokenizer without a limit of its own says 1e30
 
 # Text models that count positions from the padding id on, so that fewer are usable than there are.
@@ -217,6 +214,7 @@ class Tokens:
             self._tokenizer.padding_side = "right"
         limits = (most, usable_positions(config), None if fixed else self._tokenizer.model_max_length)
         self.limit = min((limit for limit in limits if limit and limit < _NO_LIMIT), default=512)
+        self._lengths: tuple[int, ...] = ()
         self._lock = threading.Lock()  # the tokenizer keeps padding and truncation as state
         self._check(source, config)
 
@@ -232,7 +230,21 @@ class Tokens:
                 return_tensors="pt",
             )
         names = ("input_ids",) if self._fixed else ("input_ids", "attention_mask")
-        return {name: encoded[name] for name in names}
+        return {name: self._lengthened(name, encoded[name]) for name in names}
+
+    def use_lengths(self, lengths: tuple[int, ...]) -> None:
+        """From now on pad to one of ``lengths``, ascending to the limit: a compiled model wants few shapes."""
+        self._lengths = lengths
+
+    def _lengthened(self, name: str, rows: Tensor) -> Tensor:
+        """(N, tokens) padded to the next of the lengths, where there are any."""
+        from torch.nn import functional
+
+        length = next((length for length in self._lengths if length >= rows.shape[1]), rows.shape[1])
+        more = length - rows.shape[1]
+        value = (self._tokenizer.pad_token_id or 0) if name == "input_ids" else 0
+        sides = (0, more) if self._tokenizer.padding_side == "right" else (more, 0)
+        return functional.pad(rows, sides, value=value) if more else rows
 
     def describe(self) -> str:
         case = "lowercased, " if self._lowercase else ""
@@ -280,77 +292,14 @@ def _load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
 
 
-# Pictures
+# Probe and inputs
 
 
-class Pixels:
-    """Pictures -> the tensors that the image model takes. The only place where pixels are touched."""
+def probe_image() -> NDArray[np.uint8]:
+    """A small picture (32, 32, 3) with which a model shows that it runs, and how wide its vectors are."""
+    import numpy as np
 
-    def __init__(self, source: Source) -> None:
-        if not source.has_image_processor:
-            raise EncoderError(f"the model {source.name!r} has no preprocessor_config.json")
-        from transformers import AutoImageProcessor
-
-        with loading("image processor", source):
-            # PIL everywhere: torchvision, where it happens to be installed, gives other pixels.
-            self._processor = AutoImageProcessor.from_pretrained(
-                source.folder, backend="pil", local_files_only=True, trust_remote_code=False
-            )
-        self._cuts_middle = bool(getattr(self._processor, "do_center_crop", None))
-
-    def __call__(self, images: Sequence[Image]) -> dict[str, Tensor]:
-        """``pixel_values`` (N, 3, H, W) float32, or NaFlex' (N, patches, values) with its mask and shapes."""
-        encoded = self._processor(images=[self._prepared(image) for image in images], return_tensors="pt")
-        return dict(encoded)
-
-    def describe(self) -> str:
-        from PIL.Image import Resampling
-
-        read = self._processor
-        patches = getattr(read, "max_num_patches", None)
-        size = f"at most {patches} patches" if patches else _size(read.size)
-        cut = f", middle {_size(read.crop_size)}" if self._cuts_middle else ""
-        filter_ = f" {Resampling(read.resample).name.lower()}" if read.resample is not None else ""
-        return f"image {size}{cut}{filter_}, mean {_numbers(read.image_mean)}, std {_numbers(read.image_std)}"
-
-    def _prepared(self, image: Image) -> Image:
-        if image.mode != "RGB":
-            raise EncoderError(f"an encoder takes RGB pictures, got mode {image.mode}")
-        return _middle(image) if self._cuts_middle else image
-
-
-def _middle(image: Image) -> Image:
-    """A very long picture without its ends: the resize would make it huge, and the cut throws them away anyhow."""
-    (width, height), short = image.size, min(image.size)
-    if max(width, height) <= ASPECT_LIMIT * short:
-        return image
-    new_width, new_height = min(width, ASPECT_LIMIT * short), min(height, ASPECT_LIMIT * short)
-    left, top = (width - new_width) // 2, (height - new_height) // 2
-    return image.crop((left, top, left + new_width, top + new_height))
-
-
-def _size(size: Any) -> str:
-    """``{"shortest_edge": 224}`` -> "shortest edge 224"; ``{"height": 224, "width": 224}`` -> "224x224"."""
-    names = ("height", "width", "shortest_edge", "longest_edge")
-    known = {name: value for name in names if (value := getattr(size, name, None))}
-    if {"height", "width"} <= known.keys():
-        return f"{known['height']}x{known['width']}"
-    return " ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
-
-
-def _numbers(values: Any) -> str:
-    values = values if isinstance(values, (list, tuple)) else [values]
-    return "/".join("none" if value is None else f"{value:.4g}" for value in values)
-
-
-def probe_image() -> Image:
-    """A small picture with which a model shows that it runs, and how wide its vectors are."""
-    from PIL import Image
-
-    return Image.new("RGB", (32, 32), (200, 60, 60))
-
-
-# Batches
+    return np.full((32, 32, 3), (200, 60, 60), np.uint8)
 
 
 def on_device(inputs: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -359,41 +308,3 @@ def on_device(inputs: Mapping[str, Tensor], device: torch.device, dtype: torch.d
         name: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
         for name, tensor in inputs.items()
     }
-
-
-def in_steps(
-    items: Sequence[Any], dim: int, device: torch.device, encode: Callable[[Sequence[Any]], Tensor]
-) -> Tensor:
-    """``encode`` over parts of bounded size -> (N, dim) float32 on the CPU, each row of unit norm.
-
-    Texts are taken in the order of their length, so that short ones are not padded to a long one.
-    Raises EncoderError when the model cannot encode them or gives numbers that are not finite.
-    """
-    import torch
-
-    size = 16 if device.type == "cpu" else 64  # larger steps are not faster there and cost memory
-    order = list(range(len(items)))
-    if items and isinstance(items[0], str):
-        order.sort(key=lambda index: len(items[index]))
-    vectors = torch.empty(len(items), dim)
-    for step in range(math.ceil(len(items) / size)):
-        part = order[step * size : (step + 1) * size]
-        try:
-            vectors[part] = _unit(encode([items[index] for index in part]))
-        except torch.OutOfMemoryError as error:
-            raise EncoderError(
-                f"the device {device} has too little free memory for {len(part)} items"
-            ) from error
-    return vectors
-
-
-def _unit(features: Tensor) -> Tensor:
-    """(N, D) of any dtype and device -> (N, D) float32 on the CPU, rows of unit norm."""
-    import torch
-
-    vectors = torch.nn.functional.normalize(features.detach().float(), dim=-1).cpu()
-    if not bool(torch.isfinite(vectors).all()):
-        raise EncoderError(
-            f"the model gives numbers that are not finite in {features.dtype}; use --dtype float32"
-        )
-    return vectors

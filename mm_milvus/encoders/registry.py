@@ -12,7 +12,7 @@ from mm_milvus.errors import EncoderError
 if TYPE_CHECKING:
     from mm_milvus.encoders.base import Encoder
 
-__all__ = ["OFFLINE", "EncoderFamily", "describe_encoders", "load_encoder"]
+__all__ = ["OFFLINE", "EncoderFamily", "describe_encoders", "load_encoder", "load_replicas"]
 
 OFFLINE = "offline"
 TOWERS = "towers:"
@@ -45,13 +45,14 @@ def describe_encoders() -> tuple[EncoderFamily, ...]:
     )
 
 
-def load_encoder(name: str, *, device: str = "auto", dtype: str = "auto") -> Encoder:
+def load_encoder(name: str, *, device: str = "auto", dtype: str = "auto", compile: bool = False) -> Encoder:
     """The encoder called ``name``, ready to use.
 
     ``offline``; ``towers:IMAGE+TEXT``, two models of one modality each; anything else is a CLIP-type model. A model
     is a name on the hub with an optional ``@revision``, or a local folder, which is tried first.
     ``device``: auto, cpu, cuda, cuda:N or mps. ``dtype``: auto, float32, bfloat16 or float16; ``offline`` computes
-    in float32 unless told otherwise. Raises EncoderError.
+    in float32 unless told otherwise. ``compile``: through torch.compile, which takes a minute and pays in long runs.
+    Raises EncoderError.
     """
     from mm_milvus.encoders.pretrained import choose_device, choose_dtype
 
@@ -64,28 +65,49 @@ def load_encoder(name: str, *, device: str = "auto", dtype: str = "auto") -> Enc
     if name == OFFLINE:
         from mm_milvus.encoders.offline import OfflineEncoder
 
-        return OfflineEncoder(device=str(chosen), dtype="float32" if dtype == "auto" else dtype)
+        return OfflineEncoder(
+            device=str(chosen), dtype="float32" if dtype == "auto" else dtype, compile=compile
+        )
     if get_close_matches(name.lower(), [OFFLINE], cutoff=0.8) and not Path(name).is_dir():
         raise EncoderError(f"there is no encoder {name!r}; did you mean {OFFLINE!r}?")
     kind = str(choose_dtype(dtype, chosen)).removeprefix("torch.")
     if name.startswith(TOWERS):
-        return _load_towers(name.removeprefix(TOWERS), str(chosen), kind)
-    return _load_dual(name, str(chosen), kind)
+        return _load_towers(name.removeprefix(TOWERS), str(chosen), kind, compile)
+    return _load_dual(name, str(chosen), kind, compile)
 
 
-def _load_dual(name: str, device: str, dtype: str) -> Encoder:
+def load_replicas(
+    name: str, device: str = "auto", dtype: str = "auto", compile: bool = False
+) -> list[Encoder]:
+    """The encoder called ``name`` on every CUDA device where ``device`` is auto or cuda, else once.
+
+    See `load_encoder` for the arguments and errors.
+    """
+    return [load_encoder(name, device=one, dtype=dtype, compile=compile) for one in _replica_devices(device)]
+
+
+def _replica_devices(device: str) -> list[str]:
+    import torch
+
+    count = torch.cuda.device_count() if device in {"auto", "cuda"} else 0
+    return [f"cuda:{index}" for index in range(count)] if count > 1 else [device]
+
+
+def _load_dual(name: str, device: str, dtype: str, compile: bool) -> Encoder:
     from mm_milvus.encoders.dual import DualEncoder
     from mm_milvus.encoders.source import locate
 
-    return DualEncoder(locate(name, text=True, image=True), device=device, dtype=dtype)
+    source = locate(name, text=True, image=True)
+    return DualEncoder(source, device=device, dtype=dtype, compile=compile)
 
 
-def _load_towers(pair: str, device: str, dtype: str) -> Encoder:
+def _load_towers(pair: str, device: str, dtype: str, compile: bool) -> Encoder:
     from mm_milvus.encoders.source import locate
     from mm_milvus.encoders.towers import TowersEncoder
 
     image, text = _split_pair(pair)
-    return TowersEncoder(locate(image, image=True), locate(text, text=True), device=device, dtype=dtype)
+    sources = locate(image, image=True), locate(text, text=True)
+    return TowersEncoder(*sources, device=device, dtype=dtype, compile=compile)
 
 
 def _split_pair(pair: str) -> tuple[str, str]:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mm_milvus.encoders.base import EncoderSpec
+from mm_milvus.encoders.batches import Steps, step_size
+from mm_milvus.encoders.compiled import compile_modules, compiling, token_lengths
+from mm_milvus.encoders.pixels import Pixels, rgb_array
 from mm_milvus.encoders.pretrained import (
     CHARS_PER_TOKEN,
-    Pixels,
     Tokens,
     choose_device,
     choose_dtype,
-    in_steps,
     licence_of,
     load_config,
     load_model,
@@ -29,9 +30,13 @@ from mm_milvus.encoders.source import Source, read_json
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
+
+    from mm_milvus.encoders.base import Prepared
 
 __all__ = ["TowersEncoder"]
 
@@ -55,12 +60,22 @@ class _TextRecipe:
 class TowersEncoder:
     """A picture model and a text model of transformers. Their vectors cannot be compared with each other."""
 
-    def __init__(self, image: Source, text: Source, *, device: str = "cpu", dtype: str = "float32") -> None:
-        """Loads both models. Raises EncoderError when one cannot be loaded or used."""
+    def __init__(
+        self,
+        image: Source,
+        text: Source,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        compile: bool = False,
+    ) -> None:
+        """Loads both models. Raises EncoderError when one cannot be loaded, compiled or used."""
         self._device = choose_device(device)
         self._dtype = choose_dtype(dtype, self._device)
         self._image = _ImageTower(image, self._device, self._dtype)
         self._text = _TextTower(text, self._device, self._dtype)
+        self._text_steps = Steps(step_size(self._device), self._device, fixed=compile)
+        self._image_steps = Steps(step_size(self._device), self._device, fixed=compile)
         limit = self._text.tokens.limit
         self._spec = EncoderSpec(
             name=f"towers:{image.name}+{text.name}",
@@ -74,6 +89,8 @@ class TowersEncoder:
             max_chars=limit * CHARS_PER_TOKEN,
             licence="; ".join(dict.fromkeys((licence_of(image.name), licence_of(text.name)))),
         )
+        if compile:
+            self._compile()
 
     @property
     def spec(self) -> EncoderSpec:
@@ -82,6 +99,11 @@ class TowersEncoder:
     @property
     def device(self) -> str:
         return str(self._device)
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels of the shorter side to which a decoder may reduce a picture; 0: it must not."""
+        return self._image.pixels.smallest_side
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Product texts -> (N, text_dim) float32, unit norm, on the CPU."""
@@ -93,11 +115,26 @@ class TowersEncoder:
 
     def encode_image(self, images: Sequence[Image]) -> Tensor:
         """RGB pictures -> (N, image_dim) float32, unit norm, on the CPU."""
-        return in_steps(images, self._spec.image_dim, self._device, self._image.features)
+        return self.encode_prepared([self.prepare(rgb_array(image)) for image in images])
+
+    def prepare(self, picture: NDArray[np.uint8]) -> Prepared:
+        """RGB (H, W, 3) uint8 -> its pixels as the picture model wants them, before they are normalised."""
+        return self._image.pixels.prepare(picture)
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Tensor:
+        """Prepared pictures -> (N, image_dim) float32, unit norm, on the CPU."""
+        return self._image_steps(pictures, self._spec.image_dim, self._image.features)
+
+    def _compile(self) -> None:
+        with compiling(self._spec.name):
+            compile_modules(self._device, self._image.model, self._text.model)
+            self._text.tokens.use_lengths(token_lengths(self._text.tokens.limit))
+            self.encode_text(["probe"])
+            self.encode_prepared([self.prepare(probe_image())])
 
     def _encode_text(self, prompt: str, texts: Sequence[str]) -> Tensor:
         prompted = [prompt + text for text in texts]
-        return in_steps(prompted, self._spec.text_dim, self._device, self._text.features)
+        return self._text_steps(prompted, self._spec.text_dim, self._text.features)
 
 
 class _ImageTower:
@@ -107,23 +144,23 @@ class _ImageTower:
         model_type = str(read_json(source.folder / "config.json").get("model_type"))
         self._first_token = model_type in _FIRST_TOKEN
         self._device, self._dtype = device, dtype
-        self._pixels = Pixels(source)
-        self._model = load_model(source, device, dtype, unused=("pooler.",) if self._first_token else ())
+        self.pixels = Pixels(source, device, dtype)
+        self.model = load_model(source, device, dtype, unused=("pooler.",) if self._first_token else ())
         with loading("picture model", source):
-            self.dim = self.features([probe_image()]).shape[-1]
+            self.dim = self.features([self.pixels.prepare(probe_image())]).shape[-1]
 
-    def features(self, images: Sequence[Image]) -> Tensor:  # (N, D)
+    def features(self, pictures: Sequence[Prepared]) -> Tensor:  # (N, D)
         import torch
 
         with torch.inference_mode():
-            output = self._model(**on_device(self._pixels(images), self._device, self._dtype))
+            output = self.model(**self.pixels(pictures))
             if self._first_token:
                 return output.last_hidden_state[:, 0]  # type: ignore[no-any-return]
             pooled = getattr(output, "pooler_output", None)
             return _flat(output.last_hidden_state if pooled is None else pooled)
 
     def describe(self) -> str:
-        return f"{self._pixels.describe()}, {'first token' if self._first_token else 'pooled'}"
+        return f"{self.pixels.describe()}, {'first token' if self._first_token else 'pooled'}"
 
 
 def _flat(output: Tensor) -> Tensor:
@@ -141,7 +178,7 @@ class _TextTower:
         self._device, self._dtype = device, dtype
         config, recipe = load_config(source), self.recipe
         self.tokens = Tokens(source, config, lowercase=recipe.lowercase, fixed=False, most=recipe.most)
-        self._model = load_model(source, device, dtype, unused=("pooler.",))
+        self.model = load_model(source, device, dtype, unused=("pooler.",))
         with loading("text model", source):
             self.dim = self.features(["probe"]).shape[-1]
 
@@ -150,7 +187,7 @@ class _TextTower:
 
         inputs = on_device(self.tokens(texts), self._device, self._dtype)
         with torch.inference_mode():
-            hidden = self._model(**inputs).last_hidden_state.float()  # (N, T, D)
+            hidden = self.model(**inputs).last_hidden_state.float()  # (N, T, D)
             return _POOLINGS[self.recipe.pooling](hidden, inputs["attention_mask"].unsqueeze(-1).bool())
 
     def describe(self) -> str:

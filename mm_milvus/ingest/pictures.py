@@ -1,35 +1,41 @@
-"""Pictures of one catalog: where they may come from, and how much of a huge one is worth keeping in memory."""
+"""Pictures of one catalog: where they may come from, their bytes, and what becomes of them before the encoder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from mm_milvus.media import MediaPolicy, MediaReader, decode_image
+from mm_milvus.errors import MediaError
+from mm_milvus.media import Fetched, MediaPolicy, MediaReader
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from PIL.Image import Image
 
     from mm_milvus.config import Settings
 
 __all__ = ["Pictures", "is_url"]
 
-_ENOUGH = 1_024  # pixels of the short side; encoders look at 224 to 512
-
 
 def is_url(reference: str) -> bool:
-    return reference[:8].lower().startswith(("http://", "https://"))
+    return reference.lstrip()[:8].lower().startswith(("http://", "https://"))
 
 
 class Pictures:
-    """Reads and decodes the pictures that a catalog names. Its methods may be called by several threads."""
+    """Reads the pictures that a catalog names. Its methods may be called by several threads."""
 
     def __init__(self, root: Path, settings: Settings) -> None:
         self._root = root
         roots = (root, *(folder.expanduser() for folder in settings.allow_root))
-        self._reader = MediaReader(MediaPolicy(roots=roots, allow_private_hosts=settings.allow_private_hosts))
+        policy = MediaPolicy(
+            roots=roots,
+            allow_private_hosts=settings.allow_private_hosts,
+            timeout=settings.url_timeout,
+            deadline=settings.url_deadline,
+            per_host=settings.per_host,
+            cache=settings.picture_cache,
+        )
+        self._reader = MediaReader(policy)
+        self._closed = False
 
     def __enter__(self) -> Self:
         self._reader.__enter__()
@@ -38,22 +44,29 @@ class Pictures:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reader.__exit__(kind, error, trace)
+        self.close()
 
-    def read(self, reference: str) -> bytes:
-        """The encoded bytes. Raises MediaError(stage="fetch")."""
-        return self._reader.read(reference, base=self._root)
+    def close(self) -> None:
+        """Ends the downloads that are under way; they fail, and so do later ones."""
+        self._closed = True
+        self._reader.close()
+
+    def fetch(self, reference: str) -> Fetched:
+        """The encoded bytes and, of a URL, the version. Raises MediaError(stage="fetch")."""
+        if is_url(reference):
+            self._check_open()
+        return self._reader.fetch(reference, base=self._root)
+
+    def validator(self, url: str) -> str:
+        """What the host says of the version behind a URL, "" for nothing. Raises MediaError when it cannot be asked."""
+        self._check_open()
+        return self._reader.validator(url)
+
+    def _check_open(self) -> None:
+        """The reader would open new connections."""
+        if self._closed:
+            raise MediaError("the ingest was stopped", stage="fetch")
 
     def locate(self, reference: str) -> str:
         """Absolute path or URL for display; "" for a data URI."""
         return self._reader.locate(reference, base=self._root)
-
-    @staticmethod
-    def decode(data: bytes) -> Image:
-        """An RGB picture; a huge one is reduced by a whole factor, so that a batch has a bounded size.
-
-        Raises MediaError(stage="decode").
-        """
-        image = decode_image(data)
-        factor = min(image.size) // _ENOUGH
-        return image.reduce(factor) if factor > 1 else image

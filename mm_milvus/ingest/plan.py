@@ -17,13 +17,28 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mm_milvus.errors import MediaError
+    from mm_milvus.errors import MmMilvusError
+    from mm_milvus.ingest.slots import Slot
     from mm_milvus.records import Product
     from mm_milvus.store import Stamp, Stored
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Item", "attributes_hash", "picture_identity", "plan", "text_of"]
+__all__ = ["Item", "Picture", "attributes_hash", "identity", "plan", "text_of"]
+
+_HEX = 32  # characters of one digest
+
+
+@dataclass(slots=True, eq=False)
+class Picture:
+    """One picture of a product. ``identity`` is of the bytes of files and data URIs, of the address of URLs."""
+
+    reference: str
+    identity: bytes
+    url: bool = False
+    data: bytes | None = None  # of local pictures, until they are decoded
+    validator: str | None = None  # of a URL: what its host says of the version; None when it was not asked
+    slot: Slot | None = None  # where its vector will be, when it has to be encoded
 
 
 @dataclass(slots=True, eq=False)
@@ -35,26 +50,47 @@ class Item:
     text_hash: str  # "" without text
     image: str  # where the first picture is, for display
     attributes_hash: str
-    # Reference -> identity of the pictures that may still be had. One that fails is taken out: then the hash of the
-    # stored row is not that of the catalog's, and the next ingest tries again.
-    pictures: dict[str, bytes] = field(default_factory=dict)
-    failures: list[MediaError] = field(default_factory=list)
+    # Those that may still be had. One that fails is taken out: then the hash of the stored row is not that of the
+    # catalog's, and the next ingest tries again.
+    pictures: list[Picture] = field(default_factory=list)
+    failures: list[MmMilvusError] = field(default_factory=list)
     old: Stored | None = None
+    refetch: bool = False  # pictures behind URLs count as changed, whatever the hashes say
     encode_image: bool = True
     encode_text: bool = True
+    text_slot: Slot | None = None
     image_vec: Array | None = None  # (D_image,) unit norm
     text_vec: Array | None = None  # (D_text,) unit norm
 
     @property
     def image_hash(self) -> str:
-        """Identity of all pictures together, "" without any."""
-        return _digest(b"".join(self.pictures.values())) if self.pictures else ""
+        """Identity of all pictures together, "" without any; followed by that of their versions where hosts say it."""
+        if not self.pictures:
+            return ""
+        validators = [picture.validator or "" for picture in self.pictures]
+        versions = _digest("\0".join(validators).encode()) if any(validators) else ""
+        return _digest(b"".join(picture.identity for picture in self.pictures)) + versions
+
+    @property
+    def same_addresses(self) -> bool:
+        """Whether the stored row was made from pictures of these files and addresses."""
+        old = self.old
+        return old is not None and (self.image_hash[:_HEX], bool(self.pictures)) == (
+            old.image_hash[:_HEX],
+            old.has_image,
+        )
 
     @property
     def same_image(self) -> bool:
-        """Whether the stored row was made from these pictures."""
-        old = self.old
-        return old is not None and (self.image_hash, bool(self.image_hash)) == (old.image_hash, old.has_image)
+        """Whether the stored row was made from these pictures. A version that nobody tells counts as the same."""
+        if self.old is None or not self.same_addresses:
+            return False
+        urls = [picture for picture in self.pictures if picture.url]
+        if self.refetch and urls:
+            return False
+        known = all(picture.validator for picture in urls)
+        stored = self.old.image_hash[_HEX:]
+        return not (urls and known and stored) or self.image_hash[_HEX:] == stored
 
     @property
     def same_text(self) -> bool:
@@ -70,15 +106,23 @@ class Item:
             and self.attributes_hash == self.old.attributes_hash
         )
 
+    @property
+    def has_work(self) -> bool:
+        """Whether something has to be encoded."""
+        return self.encode_image or self.encode_text
 
-def plan(items: Iterable[Item], stored: Mapping[str, Stored], stamp: Stamp) -> None:
-    """Decides for each item which modality has to be encoded.
+    def drop(self, picture: Picture, failure: MmMilvusError) -> None:
+        self.pictures.remove(picture)
+        self.failures.append(failure)
+
+
+def plan(items: Iterable[Item], fusion: str) -> None:
+    """Decides for each item, its ``old`` row set, which modality has to be encoded.
 
     Fusions other than ``blocks`` mix the modalities for good: there a change of one of them encodes both.
     """
     for item in items:
-        item.old = stored.get(item.product.id)
-        both = stamp.fusion != "blocks" and not (item.same_image and item.same_text)
+        both = fusion != "blocks" and not (item.same_image and item.same_text)
         item.encode_image = bool(item.pictures) and (both or not item.same_image)
         item.encode_text = bool(item.text) and (both or not item.same_text)
 
@@ -89,9 +133,9 @@ def text_of(product: Product, stamp: Stamp) -> tuple[str, str]:
     return text, _digest(text.encode()) if text else ""
 
 
-def picture_identity(content: bytes) -> bytes:
-    """16 bytes for a picture: of the content of files and data URIs, of the address of URLs."""
-    return blake2b(content, digest_size=16).digest()
+def identity(content: bytes) -> bytes:
+    """16 bytes that stand for a picture's content, or for its address."""
+    return blake2b(content, digest_size=_HEX // 2).digest()
 
 
 def attributes_hash(attributes: Mapping[str, Any], image: str) -> str:
@@ -100,4 +144,4 @@ def attributes_hash(attributes: Mapping[str, Any], image: str) -> str:
 
 
 def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
+    return identity(data).hex()

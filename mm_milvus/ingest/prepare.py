@@ -15,6 +15,7 @@ from mm_milvus.catalog import Catalog, choose_text_fields, open_catalog, render_
 from mm_milvus.errors import MediaError, StampMismatch
 from mm_milvus.fusion import Fusion
 from mm_milvus.ingest.pictures import Pictures, is_url
+from mm_milvus.media import decode_pixels
 from mm_milvus.records import FieldType, Product, Rejected, Schema
 from mm_milvus.store import Stamp, storable
 
@@ -37,6 +38,7 @@ _PREVIEW_ROWS = 1_000
 _PREVIEW_PICTURES = 100
 _MEAN_ROWS = 1_000  # rows looked at, and pictures and texts encoded, to estimate the means of an encoder
 _MEAN_ITEMS = 256
+_MEAN_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Preview:
     text_fields: tuple[str, ...]
     texts: tuple[tuple[str, str], ...]  # (id, text that would be embedded) of the first products
     rows_read: int
+    rows_estimate: int | None  # of the whole catalog
     rejected: tuple[Rejected, ...]  # the first 20; ``kept`` where only a picture of the first 100 rows fails
 
 
@@ -69,6 +72,7 @@ def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
         text_fields=text_fields,
         texts=tuple((p.id, render_text(p.attributes, text_fields, PREVIEW_CHARS)) for p in products[:3]),
         rows_read=len(rows),
+        rows_estimate=catalog.estimate() if len(rows) == _PREVIEW_ROWS else len(rows),
         rejected=tuple(sorted(rejected, key=lambda row: row.line)[:20]),
     )
 
@@ -82,7 +86,7 @@ def _unreadable_pictures(
             for reference in product.images:
                 try:
                     if not is_url(reference):
-                        pictures.decode(pictures.read(reference))
+                        decode_pixels(pictures.fetch(reference).data, smallest=1)
                 except MediaError as error:
                     yield Rejected(
                         product.line, product.id, error.stage, str(error), product.record, kept=True
@@ -104,20 +108,22 @@ def open_source(source: str | os.PathLike[str], settings: Settings, stamp: Stamp
     return open_catalog(source, again, schema=Schema(stamp.schema.fields + added))
 
 
-def open_target(store: Store, catalog: Catalog, encoder: Encoder, settings: Settings) -> Collection:
-    """The collection to write to, created and stamped when it does not exist.
+def open_target(
+    store: Store, catalog: Catalog, encoder: Encoder, settings: Settings
+) -> tuple[Collection, bool]:
+    """The collection to write to, created and stamped when it does not exist; and whether it was created.
 
     Raises StampMismatch when it exists and was made in another way than the settings ask for.
     """
     name = settings.collection
     if not store.has(name):
-        return store.create(name, _new_stamp(store, catalog, encoder, settings))
+        return store.create(name, _new_stamp(store, catalog, encoder, settings)), True
     collection = store.open(name)
     _check_stamp(collection, encoder, settings)
     if catalog.schema != collection.stamp.schema:
         store.restamp(name, replace(collection.stamp, schema=catalog.schema))
-        return store.open(name)
-    return collection
+        return store.open(name), False
+    return collection, False
 
 
 def _check_stamp(collection: Collection, encoder: Encoder, settings: Settings) -> None:
@@ -195,13 +201,14 @@ def _picture_vectors(
     vectors: list[Array] = []
     with Pictures(catalog.root, settings) as pictures:
         references = [product.images[0] for product in products if product.images][:_MEAN_ITEMS]
-        for start in range(0, len(references), settings.batch_size):
+        for start in range(0, len(references), _MEAN_BATCH):
             images = []
-            for reference in references[start : start + settings.batch_size]:
+            for reference in references[start : start + _MEAN_BATCH]:
                 try:
-                    images.append(pictures.decode(pictures.read(reference)))
+                    data = pictures.fetch(reference).data
+                    images.append(encoder.prepare(decode_pixels(data, smallest=encoder.smallest_side)))
                 except MediaError:  # the ingest proper reports it
                     continue
             if images:
-                vectors.append(encoder.encode_image(images).numpy())
+                vectors.append(encoder.encode_prepared(images).numpy())
     return vectors

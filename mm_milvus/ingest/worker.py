@@ -1,270 +1,266 @@
-"""The embedding worker: batches of products become rows of the collection."""
+"""The embedding worker: catalog -> plan -> fetch -> decode -> encode -> fuse -> write, all of it at the same time.
+
+One thread plans, pools fetch and decode, one or more threads encode, one writes; between them stand bounded queues, so
+that the device does not wait for pictures and memory does not grow with the catalog. The calling thread reports.
+"""
 
 from __future__ import annotations
 
-import time
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
-from itertools import islice
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mm_milvus.catalog import Catalog, RejectsFile, default_rejects_path
-from mm_milvus.errors import ConfigError, InvalidValue, MediaError, TooManyRejects
-from mm_milvus.fusion import normalise
-from mm_milvus.ingest.pictures import Pictures, is_url
-from mm_milvus.ingest.plan import Item, attributes_hash, picture_identity, plan, text_of
-from mm_milvus.records import IngestReport, Product, Rejected, Row
+from mm_milvus.errors import ConfigError, DeletionRefused, Interrupted, TooManyRejects
+from mm_milvus.ingest.batches import Batch, Planner
+from mm_milvus.ingest.encode import Abandoned, EncodeStage, use_cores
+from mm_milvus.ingest.items import ItemReader
+from mm_milvus.ingest.pictures import Pictures
+from mm_milvus.ingest.sync import CatalogIds, Confirm, Refused, delete_missing
+from mm_milvus.ingest.tally import Tally, Waits
+from mm_milvus.ingest.writer import Writer
+from mm_milvus.records import IngestReport, Product, Rejected
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-    from PIL.Image import Image
-
     from mm_milvus.config import Settings
     from mm_milvus.encoders.base import Encoder
     from mm_milvus.store import Collection
 
-    Array = npt.NDArray[np.float32]
     Progress = Callable[[IngestReport], None]
 
 __all__ = ["run"]
 
-_THREADS = 4  # reading and decoding release the interpreter lock; more than the cores hides slow disks
+_AHEAD = 2  # batches beyond those that are being encoded
+_DOWNLOADS = 32
+_READERS = 4  # more than the cores hides slow disks
+_TICK = 0.1  # seconds between two looks at a run
 
 
 def run(
     catalog: Catalog,
     collection: Collection,
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
     settings: Settings,
     progress: Progress | None = None,
+    *,
+    new: bool = False,
+    confirm: Confirm | None = None,
+    waits: Waits | None = None,
 ) -> IngestReport:
-    """Ingests the whole catalog and reports. Raises TooManyRejects, its ``report`` filled, after the last row."""
+    """Ingests the whole catalog and reports.
+
+    ``encoders`` are replicas of one encoder. ``progress`` is called in the calling thread, some ten times a second.
+    ``new`` says that the collection has just been created: then nothing is looked up in it. ``confirm`` is asked
+    before ``sync`` deletes more than ``max_delete_rate``. ``waits`` counts calls that had to be repeated and can
+    end the wait for a Milvus that is away.
+
+    Raises Interrupted after a Ctrl-C, when what was in flight is written; TooManyRejects and DeletionRefused after the
+    last row; all of them carry the report. Raises what a stage raises: StoreError, EncoderError, CatalogError.
+    """
     path = settings.rejects or default_rejects_path(catalog.path)
     if path.resolve() == catalog.path.resolve():
         raise ConfigError(f"the rejects would overwrite the catalog {path}; name another file with --rejects")
-    started = time.perf_counter()
-    with (
-        RejectsFile(path) as rejects,
-        Pictures(catalog.root, settings) as pictures,
-        _threads() as pool,
-    ):
-        directory = catalog.kind == "directory"
-        worker = _Worker(collection, encoder, settings, pictures, rejects, pool, pictures_only=directory)
-        for rows in _batched(catalog.products(), settings.batch_size):
-            worker.batch(rows)
-            if progress is not None:
-                progress(replace(worker.report, problems=worker.problems()))
-        collection.flush()
-        report = replace(
-            worker.report,
-            problems=worker.problems(),
-            seconds=time.perf_counter() - started,
-            rejects_file=str(path) if rejects.count else None,
-        )
+    with RejectsFile(path) as rejects:
+        tally = Tally(collection.name, collection.stamp, rejects, waits)
+        ids = CatalogIds() if settings.sync else None
+        flow = _Flow(catalog, collection, encoders, settings, tally, ids, new=new)
+        try:
+            flow.run(progress)
+            with tally.clock("write"):
+                collection.flush()
+            _finish(collection, settings, tally, ids, confirm)
+        except KeyboardInterrupt:
+            flow.stop()
+            if waits is not None:
+                waits.stop()
+            flow.join()  # a second Ctrl-C ends this too
+            tally.stopped = "interrupted"
+            raise Interrupted(tally.report()) from None
+        except BaseException:  # of ``progress``, for instance: no stage goes on behind the caller's back
+            flow.stop()
+            flow.join()
+            raise
+    return tally.report()
+
+
+def _finish(
+    collection: Collection, settings: Settings, tally: Tally, ids: CatalogIds | None, confirm: Confirm | None
+) -> None:
+    """What can be said only after the last row: whether too much was refused, and what has to be deleted."""
+    if ids is not None:
+        try:
+            tally.add(deleted=delete_missing(collection, ids, settings.max_delete_rate, confirm))
+        except Refused as error:
+            raise DeletionRefused(f"nothing was deleted: {error}", tally.report()) from error
+    report = tally.report()
     if report.read and report.rejected / report.read > settings.max_reject_rate:
         raise TooManyRejects(
             f"{report.rejected} of {report.read} rows were rejected, more than the max_reject_rate of "
             f"{settings.max_reject_rate:g} allows; see {report.rejects_file}",
             report,
         )
-    return report
 
 
-@contextmanager
-def _threads() -> Iterator[Executor]:
-    """Threads for pictures. An interrupt does not wait for hosts that do not answer."""
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-def _batched(rows: Iterator[Product | Rejected], size: int) -> Iterator[list[Product | Rejected]]:
-    while batch := list(islice(rows, size)):
-        yield batch
-
-
-class _Worker:
-    """State of one run: where rows go, and what has been counted so far."""
+class _Flow:
+    """The threads and queues of one run."""
 
     def __init__(
         self,
+        catalog: Catalog,
         collection: Collection,
-        encoder: Encoder,
+        encoders: Sequence[Encoder],
         settings: Settings,
-        pictures: Pictures,
-        rejects: RejectsFile,
-        pool: Executor,
+        tally: Tally,
+        ids: CatalogIds | None,
         *,
-        pictures_only: bool,
+        new: bool,
     ) -> None:
+        self._catalog = catalog
         self._collection = collection
-        self._stamp = collection.stamp
-        self._encoder = encoder
+        self._encoders = encoders
         self._settings = settings
-        self._pictures = pictures
-        self._rejects = rejects
+        self._tally = tally
+        self._ids = ids
+        self._new = new
         # A folder of pictures has no other text than the names of its files: a product is its picture.
-        self._keeps = settings.missing_image == "keep" and not pictures_only
-        self._pool = pool
-        self._problems: dict[str, tuple[int, str]] = {}  # stage -> how often, and the first case
-        self.report = IngestReport(collection.name, text_fields=self._stamp.text_fields)
+        keeps = settings.missing_image == "keep" and catalog.kind != "directory"
+        self._writer = Writer(collection, tally, keeps=keeps, new=new)
+        self._stopping = threading.Event()
+        self._error: BaseException | None = None
+        self._encode = EncodeStage(encoders, tally, self._stopping)
+        self._room = threading.Semaphore(self._encode.threads + _AHEAD)
+        self._queue: SimpleQueue[Future[Batch] | None] = SimpleQueue()  # as long as there is room
+        self._pictures = Pictures(catalog.root, settings)
+        self._ended = {stage: threading.Event() for stage in (self._plan, self._write)}
+        self._threads = [
+            threading.Thread(
+                target=self._guarded, args=(stage,), name=f"ingest-{stage.__name__}", daemon=True
+            )
+            for stage in self._ended
+        ]
 
-    def batch(self, rows: Sequence[Product | Rejected]) -> None:
-        """One batch through all stages: read, plan, decode, encode, fuse, write."""
-        self._count(read=len(rows))
-        for row in rows:
-            if isinstance(row, Rejected):
-                self._reject(row)
-                if row.last:
-                    self.report = replace(self.report, stopped=f"line {row.line}: {row.reason}")
-        read = self._pool.map(self._read, (row for row in rows if isinstance(row, Product)))
-        work = dict(read)  # item -> bytes of its pictures that were read
-        plan(work, self._collection.stored([item.product.id for item in work]), self._stamp)
-        self._encode_pictures([(item, data) for item, data in work.items() if item.encode_image])
-        items = [item for item in work if self._worth_writing(item)]
-        self._encode_texts([item for item in items if item.encode_text])
-        self._write(items, self._fuse(items))
+    def run(self, progress: Progress | None) -> None:
+        """Returns when everything is written. Raises the first error of any stage."""
+        for thread in self._threads:
+            thread.start()
+        while running := self._running():
+            running[0].wait(_TICK)
+            if progress is not None:
+                progress(self._tally.report())
+        if self._error is not None:
+            raise self._error
 
-    def problems(self) -> tuple[str, ...]:
-        """What was refused, the most frequent stage first."""
-        frequent = sorted(self._problems.items(), key=lambda item: -item[1][0])
-        return tuple(f"{count:,} × {stage}, first on {first}" for stage, (count, first) in frequent)
+    def stop(self) -> None:
+        """No further batch is begun; what is being encoded is written."""
+        self._stopping.set()
+        self._pictures.close()
 
-    # --- stages --------------------------------------------------------------------------------------------
+    def join(self) -> None:
+        while running := self._running():
+            running[0].wait(_TICK)
 
-    def _read(self, product: Product) -> tuple[Item, list[bytes]]:
-        """Text, hashes, and the bytes of local pictures. URLs are fetched only when the plan asks for it."""
-        text, text_hash = text_of(product, self._stamp)
-        image = self._pictures.locate(product.images[0]) if product.images else ""
-        item = Item(product, text, text_hash, image, attributes_hash(product.attributes, image))
-        data: list[bytes] = []
-        for reference in product.images:
-            if is_url(reference):
-                item.pictures[reference] = picture_identity(reference.encode())
+    def _running(self) -> list[threading.Event]:
+        """What the stages that were started and are not over will set.
+
+        ``Thread.join`` cannot be asked: when a Ctrl-C ends it, Python 3.11 takes the thread for a dead one.
+        """
+        started = zip(self._threads, self._ended.values(), strict=True)
+        return [ended for thread, ended in started if thread.ident is not None and not ended.is_set()]
+
+    def _guarded(self, stage: Callable[[], None]) -> None:
+        try:
+            stage()
+        except BaseException as error:  # raised again by the calling thread
+            self._fail(error)
+        finally:
+            self._ended[stage].set()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self.stop()
+
+    def _plan(self) -> None:
+        """Starts the work on one batch after the other, as long as there is room."""
+        pools = {
+            "fetch": ThreadPoolExecutor(_DOWNLOADS, "fetch"),
+            "read": ThreadPoolExecutor(_READERS, "read"),
+            "decode": ThreadPoolExecutor(os.cpu_count() or 1, "decode", initializer=use_cores, initargs=(1,)),
+            "encode": ThreadPoolExecutor(
+                self._encode.threads, "encode", initializer=use_cores, initargs=(self._encode.cores_each,)
+            ),
+        }
+        try:
+            with self._pictures:
+                reader = ItemReader(
+                    self._collection.stamp, self._pictures, self._settings, pools["read"], pools["fetch"]
+                )
+                planner = Planner(
+                    reader, self._collection, self._encoders[0], self._settings, self._tally, pools
+                )
+                batches = planner.batches(self._rows(), new=self._new, seen=self._seen)
+                while self._has_room() and (batch := next(batches, None)) is not None:
+                    self._queue.put(pools["encode"].submit(self._encoded, batch))
+                self._queue.put(None)
+                for pool in pools.values():  # in this order: what was fetched has to be decoded, then encoded
+                    pool.shutdown(wait=not self._stopping.is_set(), cancel_futures=self._stopping.is_set())
+        finally:
+            self._queue.put(None)
+            for pool in pools.values():  # after an error too, whose traceback would keep their threads
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _rows(self) -> Iterator[Product | Rejected]:
+        for row in self._catalog.products():
+            if self._stopping.is_set():
+                return
+            yield row
+
+    def _seen(self, row: Product | Rejected) -> None:
+        if self._ids is not None:
+            self._ids.add(row)
+        if isinstance(row, Rejected):
+            self._tally.reject(row)
+
+    def _has_room(self) -> bool:
+        """Waits until another batch may be begun; False when the run was stopped."""
+        while not self._stopping.is_set():
+            if self._room.acquire(timeout=_TICK):
+                return not self._stopping.is_set()
+        return False
+
+    def _encoded(self, batch: Batch) -> Batch:
+        try:
+            return self._encode(batch)
+        except BaseException as error:
+            if not isinstance(error, Abandoned):
+                self._fail(error)  # at once: other batches may wait for what this one should have encoded
+            raise
+
+    def _write(self) -> None:
+        """Takes batches in their order. After a stop those that were encoded are still written."""
+        while (future := self._next()) is not None:
+            try:
+                batch = future.result()
+            except (Abandoned, CancelledError):
                 continue
+            except BaseException as error:  # what was encoded before and beside it is still written
+                self._fail(error)
+                continue
+            self._writer.add(batch)
+            self._room.release()
+        self._writer.flush()
+
+    def _next(self) -> Future[Batch] | None:
+        """The next batch, done in one way or the other. Meanwhile what has waited long enough is written."""
+        while True:
             try:
-                data.append(self._pictures.read(reference))
-            except MediaError as error:
-                item.failures.append(error)
-            else:
-                item.pictures[reference] = picture_identity(data[-1])
-        return item, data
-
-    def _encode_pictures(self, work: Sequence[tuple[Item, list[bytes]]]) -> None:
-        """Sets ``image_vec``: the mean of the unit vectors of a product's pictures, of unit norm again."""
-        decoded = list(self._pool.map(lambda pair: self._decode(*pair), work))
-        images = [image for images in decoded for image in images]
-        if not images:
-            return
-        vectors = iter(self._encoder.encode_image(images).numpy())
-        self._count(images_encoded=len(images))
-        for (item, _), pictures in zip(work, decoded, strict=True):
-            if pictures:
-                item.image_vec = normalise(np.mean([next(vectors) for _ in pictures], axis=0))
-
-    def _decode(self, item: Item, data: Sequence[bytes]) -> list[Image]:
-        local = iter(data)
-        images = []
-        for reference in list(item.pictures):
-            try:
-                picture = self._pictures.read(reference) if is_url(reference) else next(local)
-                images.append(self._pictures.decode(picture))
-            except MediaError as error:
-                item.failures.append(error)
-                del item.pictures[reference]
-        return images
-
-    def _worth_writing(self, item: Item) -> bool:
-        """Reports pictures that failed; False for an item that is rejected or that is stored already as it is."""
-        if item.failures:
-            kept = bool(item.text or item.pictures) and self._keeps
-            reason = "; ".join(str(error) for error in item.failures)
-            reason += "" if kept or item.text else " (and the row has no text)"
-            self._reject_item(item, item.failures[0].stage, reason, kept=kept)
-            if not kept:
-                return False
-        elif not item.text and not item.pictures:
-            self._reject_item(item, "map", f"no picture, and no text in {', '.join(self._stamp.text_fields)}")
-            return False
-        if item.unchanged:
-            self._count(unchanged=1)
-        return not item.unchanged
-
-    def _encode_texts(self, items: Sequence[Item]) -> None:
-        if items:
-            vectors = self._encoder.encode_text([item.text for item in items]).numpy()
-            self._count(texts_encoded=len(items))
-            for item, vector in zip(items, vectors, strict=True):
-                item.text_vec = vector
-
-    def _fuse(self, items: Sequence[Item]) -> list[Array]:
-        """Fused vectors, (dim,) each. What was not encoded again is read back from the stored row, bit for bit."""
-        fusion = self._stamp.vectors
-        reused = [item.product.id for item in items if item.same_image or item.same_text]
-        stored = self._collection.vectors(reused)
-        if fusion.name == "blocks":
-            for item in items:
-                if item.product.id not in stored:
-                    continue
-                image, text = fusion.split(stored[item.product.id][0])
-                if item.same_image and item.image_hash:
-                    item.image_vec = image
-                if item.same_text and item.text:
-                    item.text_vec = text
-        fused = list(fusion.fuse([i.image_vec for i in items], [i.text_vec for i in items])) if items else []
-        for index, item in enumerate(items):
-            if item.same_image and item.same_text and item.product.id in stored:
-                fused[index] = stored[item.product.id][0]
-        return fused
-
-    def _write(self, items: Sequence[Item], fused: Sequence[Array]) -> None:
-        rows = []
-        for item, vector in zip(items, fused, strict=True):
-            row = self._row(item, vector)
-            try:
-                self._collection.check(row)
-            except InvalidValue as error:
-                self._reject_item(item, "write", str(error))
-            else:
-                rows.append(row)
-        self._collection.write(rows)
-        self._count(written=len(rows))
-
-    def _row(self, item: Item, fused: Array) -> Row:
-        return Row(
-            id=item.product.id,
-            text=item.text,
-            fused=fused,
-            has_image=bool(item.image_hash) if item.same_image else item.image_vec is not None,
-            has_text=bool(item.text),
-            attributes=item.product.attributes,
-            image=item.image,
-            image_hash=item.image_hash,
-            text_hash=item.text_hash,
-            attributes_hash=item.attributes_hash,
-        )
-
-    # --- counting ------------------------------------------------------------------------------------------
-
-    def _count(self, **more: int) -> None:
-        self.report = replace(
-            self.report, **{name: getattr(self.report, name) + value for name, value in more.items()}
-        )
-
-    def _reject_item(self, item: Item, stage: str, reason: str, *, kept: bool = False) -> None:
-        product = item.product
-        self._reject(Rejected(product.line, product.id, stage, reason, product.record, kept))
-
-    def _reject(self, rejected: Rejected) -> None:
-        self._rejects.write(rejected)
-        count, first = self._problems.get(rejected.stage, (0, f"line {rejected.line}: {rejected.reason}"))
-        self._problems[rejected.stage] = (count + 1, first)
-        self._count(**({"kept": 1} if rejected.kept else {"rejected": 1}))
+                future = self._queue.get(timeout=_TICK)
+                break
+            except Empty:
+                self._writer.flush_due()
+        while future is not None and not future.done():  # ``wait`` does not see that one was cancelled
+            wait([future], timeout=_TICK)
+            self._writer.flush_due()
+        return future

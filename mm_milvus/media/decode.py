@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mm_milvus.errors import MediaError
+from mm_milvus.media.bombs import check_scans, check_structure
 from mm_milvus.media.policy import DEFAULT_MAX_PIXELS
 from mm_milvus.media.reader import MediaReader
 from mm_milvus.media.sniff import sniff
@@ -30,6 +33,8 @@ _PLUGINS = {
     "TIFF": "TiffImagePlugin",
     "AVIF": "AvifImagePlugin",
 }
+# Their decoders hold several copies of the whole picture: 10 to 16 bytes a pixel.
+_FEWER_PIXELS = {"WEBP": 25_000_000, "AVIF": 25_000_000}
 _DECODED = "JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF"
 _ORIENTATION: Final = 0x0112  # EXIF tag
 _SIXTEEN_BITS = 65535
@@ -44,14 +49,10 @@ def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, crop: Cro
     gets truncated pictures too.
 
     Raises MediaError with stage ``"decode"``: not a picture, a format that is not decoded, damaged, more
-    than ``max_pixels`` (known from the header, before anything is decoded), a crop outside the picture.
+    than ``max_pixels`` or 25 million for a WEBP or AVIF (known from the header, before anything is decoded), made to
+    cost its reader time or memory (bombs.py), a crop outside the picture.
     """
-    kind = sniff(data)
-    if kind is None:
-        raise MediaError(f"not a picture; expected {_DECODED}")
-    if not kind.format:
-        raise MediaError(f"this is {kind.name}; expected {_DECODED}")
-    return _cropped(_to_rgb(_open(data, kind.format, max_pixels), max_pixels), crop)
+    return _cropped(_to_rgb(open_picture(data, max_pixels), max_pixels), crop)
 
 
 def load_image(
@@ -77,7 +78,22 @@ def load_image(
     return decode_image(reader.read(reference, base=base), max_pixels=reader.policy.max_pixels, crop=crop)
 
 
-def _open(data: bytes, format: str, max_pixels: int) -> ImageFile:
+def open_picture(data: bytes, max_pixels: int) -> ImageFile:
+    """The picture behind its header, with nothing decoded. Raises MediaError where it is none or too large."""
+    kind = sniff(data)
+    if kind is None:
+        raise MediaError(f"not a picture; expected {_DECODED}")
+    if not kind.format:
+        raise MediaError(f"this is {kind.name}; expected {_DECODED}")
+    check_structure(data, kind.format)
+    image = _open(data, kind.format)
+    check_size(image, min(max_pixels, _FEWER_PIXELS.get(kind.format, max_pixels)))
+    if kind.format == "JPEG":
+        check_scans(data, *image.size)
+    return image
+
+
+def _open(data: bytes, format: str) -> ImageFile:
     """Pillow's reader of one format, called directly: ``Image.open`` would warn or fail at limits of the process."""
     from PIL import Image as pillow
 
@@ -85,13 +101,11 @@ def _open(data: bytes, format: str, max_pixels: int) -> ImageFile:
     if not _is_built_in(format):
         raise MediaError(f"this Pillow cannot decode {format}")
     try:
-        image = pillow.OPEN[format][0](BytesIO(data), b"")
+        return pillow.OPEN[format][0](BytesIO(data), b"")
     except MemoryError:
         raise
     except Exception as error:  # a damaged header makes the readers raise almost anything
         raise _damaged(format, error) from error
-    _check_size(image, max_pixels)
-    return image
 
 
 def _is_built_in(format: str) -> bool:
@@ -100,23 +114,30 @@ def _is_built_in(format: str) -> bool:
     return format not in ("WEBP", "AVIF") or bool(features.check(format.lower()))
 
 
-def _check_size(image: Image, max_pixels: int) -> None:
+def check_size(image: Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise MediaError(f"{width} x {height} pixels, more than {max_pixels}")
 
 
 def _to_rgb(image: Image, max_pixels: int) -> Image:
-    _check_size(image, max_pixels)
-    try:
+    check_size(image, max_pixels)
+    with decoding(image):
         image.load()
-        rgb = _flattened(_upright(image))
+        rgb = flattened(_upright(image))
+    rgb.info.clear()  # else its EXIF would turn it again the next time
+    return rgb
+
+
+@contextmanager
+def decoding(image: Image) -> Iterator[None]:
+    """Whatever a decoder of Pillow raises inside becomes a MediaError."""
+    try:
+        yield
     except (MemoryError, MediaError):
         raise
     except Exception as error:  # a damaged body makes the decoders raise almost anything
         raise _damaged(image.format or "picture", error) from error
-    rgb.info.clear()  # else its EXIF would turn it again the next time
-    return rgb
 
 
 def _damaged(format: str, error: Exception) -> MediaError:
@@ -126,11 +147,12 @@ def _damaged(format: str, error: Exception) -> MediaError:
 
 def _upright(image: Image) -> Image:
     """The picture as its camera was held. After load(): a TIFF is turned there, a PNG has its EXIF at the end."""
-    turn = _turns().get(_orientation(image))
+    turn = _turns().get(orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image: Image) -> int:
+def orientation(image: Image) -> int:
+    """How EXIF says that the picture is turned: 1 (upright) to 8."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # EXIF that cannot be parsed says nothing about the rotation; the pixels are fine
@@ -152,7 +174,8 @@ def _turns() -> dict[int, Transpose]:
     }
 
 
-def _flattened(image: Image) -> Image:
+def flattened(image: Image) -> Image:
+    """RGB pixels, always in a new image: 16 bits are scaled to 8, transparent pixels become white."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_sixteen_bits(image)
     if image.mode in ("F", "LAB", "HSV"):
@@ -168,9 +191,9 @@ def _on_white(image: Image) -> Image:
 
     if image.mode == "La":
         image = image.convert("LA")
-    layer = image.convert("RGBA")
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
     page = pillow.new("RGB", layer.size, "white")
-    page.paste(layer, mask=layer.getchannel("A"))
+    page.paste(layer, mask=layer)
     return page
 
 
@@ -191,15 +214,18 @@ def _from_sixteen_bits(image: Image) -> Image:
 
 
 def _cropped(image: Image, crop: Crop | None) -> Image:
-    if crop is None:
-        return image
+    return image if crop is None else image.crop(crop_box(crop, image.width, image.height))
+
+
+def crop_box(crop: Crop, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the part that lies inside. Raises MediaError where nothing does."""
     left, top = max(crop.x, 0), max(crop.y, 0)
-    right, bottom = min(crop.x + crop.width, image.width), min(crop.y + crop.height, image.height)
+    right, bottom = min(crop.x + crop.width, width), min(crop.y + crop.height, height)
     if crop.width < 1 or crop.height < 1:
         raise MediaError(f"the crop is empty: {crop.width} x {crop.height}")
     if left >= right or top >= bottom:
         raise MediaError(
             f"the crop {crop.x},{crop.y},{crop.width},{crop.height} lies outside the picture, "
-            f"which has {image.width} x {image.height} pixels"
+            f"which has {width} x {height} pixels"
         )
-    return image.crop((left, top, right, bottom))
+    return left, top, right, bottom

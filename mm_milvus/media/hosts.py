@@ -8,6 +8,7 @@ import threading
 
 from mm_milvus.errors import MediaError
 from mm_milvus.media.references import one_line
+from mm_milvus.media.waiting import wait_for
 
 __all__ = ["HostUnavailable", "is_public", "resolve"]
 
@@ -47,7 +48,9 @@ def _is_public_v4(ip: ipaddress.IPv4Address) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and ip != _PLATFORM
 
 
-def resolve(host: str, *, allow_private: bool, timeout: float) -> list[str]:
+def resolve(
+    host: str, *, allow_private: bool, timeout: float, stop: threading.Event | None = None
+) -> list[str]:
     """IP addresses of ``host`` in the order to try them, at most four; all of them are allowed ones.
 
     ``host`` is a name or any numeric form that the system accepts (decimal, octal, hex, short): what counts
@@ -57,7 +60,7 @@ def resolve(host: str, *, allow_private: bool, timeout: float) -> list[str]:
     Raises MediaError where the host is not public, HostUnavailable where it has no address or the name
     server does not answer within ``timeout`` seconds.
     """
-    addresses = _look_up(host, timeout)
+    addresses = _look_up(host, timeout, stop)
     private = next((address for address in addresses if not is_public(address)), None)
     if private is not None and not allow_private:
         raise MediaError(
@@ -68,31 +71,22 @@ def resolve(host: str, *, allow_private: bool, timeout: float) -> list[str]:
     return addresses[:_MOST_ADDRESSES]
 
 
-def _look_up(host: str, timeout: float) -> list[str]:
+def _look_up(host: str, timeout: float, stop: threading.Event | None) -> list[str]:
     """getaddrinfo within a time limit, which it does not have itself."""
-    outcome: list[list[str] | Exception] = []
 
-    def work() -> None:
-        try:
-            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            outcome.append(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
-        except (OSError, UnicodeError) as error:
-            outcome.append(error)
+    def ask() -> list[str]:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
-    worker = threading.Thread(target=work, name="mm-milvus-dns", daemon=True)
-    worker.start()
-    worker.join(timeout)
-    result = (
-        outcome[0] if outcome else HostUnavailable(f"no answer from the name server for {one_line(host)}")
-    )
-    if isinstance(result, list):
-        return result
-    raise _translated(result, host) from result
+    try:
+        return wait_for(ask, timeout=timeout, stop=stop)
+    except TimeoutError as error:
+        raise HostUnavailable(f"no answer from the name server for {one_line(host)}") from error
+    except (OSError, UnicodeError) as error:
+        raise _translated(error, host) from error
 
 
 def _translated(error: Exception, host: str) -> HostUnavailable:
-    if isinstance(error, HostUnavailable):
-        return error
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return HostUnavailable(f"the name server cannot resolve {one_line(host)} now")
     return HostUnavailable(f"no such host, {one_line(host)}", final=True)

@@ -18,6 +18,7 @@ class MediaPolicy:
 
     Proxies of the environment are ignored: behind a proxy it is the proxy that resolves host names, so that
     the check for private addresses can only see literal ones. Name a trusted one in ``proxy`` to use it.
+    How hosts that are busy or do not answer are treated is told in :mod:`mm_milvus.media.politeness`.
     Raises ConfigError where a limit makes no sense.
     """
 
@@ -26,14 +27,22 @@ class MediaPolicy:
     max_bytes: int = 32 * 1024 * 1024  # of one encoded picture
     max_pixels: int = DEFAULT_MAX_PIXELS  # of one decoded picture
     timeout: float = 10.0  # for each phase of a request: connect, send, receive
-    deadline: float = 30.0  # for one picture in all, with redirects and retries
+    deadline: float = 30.0  # for one picture in all, with redirects and retries, without waiting for its turn
+    per_host: int = 8  # requests at a time to one host
+    cache: Path | None = None  # folder that keeps downloaded pictures; it may be deleted at any time
     retries: int = 2  # after connection errors, timeouts, 429 and 500-504
     max_redirects: int = 3
     user_agent: str = "mm-milvus/0.1 (product picture indexer)"
     proxy: str | None = None  # URL of an HTTP proxy that is trusted to guard private networks
 
     def __post_init__(self) -> None:
-        for name, least in (("max_bytes", 1), ("max_pixels", 1), ("retries", 0), ("max_redirects", 0)):
+        for name, least in (
+            ("max_bytes", 1),
+            ("max_pixels", 1),
+            ("per_host", 1),
+            ("retries", 0),
+            ("max_redirects", 0),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not (self.user_agent.isascii() and self.user_agent.isprintable()):

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import MediaError
+from mm_milvus.media.cache import PictureCache
 from mm_milvus.media.files import read_local
 from mm_milvus.media.policy import MediaPolicy
-from mm_milvus.media.references import classify, read_data_uri, without_credentials
+from mm_milvus.media.references import Fetched, classify, read_data_uri, without_credentials
 
 if TYPE_CHECKING:
     from mm_milvus.media.download import Downloader
@@ -29,8 +30,11 @@ class MediaReader:
     """
 
     def __init__(self, policy: MediaPolicy | None = None) -> None:
+        """Raises ConfigError where the folder that keeps pictures cannot be written."""
         self.policy = policy or MediaPolicy()
         self._roots = tuple(Path(os.path.realpath(root)) for root in self.policy.roots)
+        # The folder is opened at once, so that one that cannot be used is found before the first picture.
+        self._cache = None if self.policy.cache is None else PictureCache(self.policy.cache)
         self._lock = threading.Lock()
         self._downloader: Downloader | None = None
 
@@ -43,7 +47,8 @@ class MediaReader:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections; a later read of a URL opens new ones."""
+        """Closes the connections. Downloads that run in other threads fail with MediaError within about a second;
+        a later read of a URL opens new connections."""
         with self._lock:
             downloader, self._downloader = self._downloader, None
         if downloader is not None:
@@ -54,14 +59,30 @@ class MediaReader:
 
         Raises MediaError with stage ``"fetch"`` and one line that names the reference.
         """
+        return self.fetch(reference, base=base).data
+
+    def fetch(self, reference: str | bytes | os.PathLike[str], *, base: Path | None = None) -> Fetched:
+        """As ``read``, with the validator that the host of a URL gave; "" for everything that is no URL."""
         if isinstance(reference, bytes | bytearray | memoryview):
-            return self._given(bytes(reference))
+            return Fetched(self._given(bytes(reference)), "")
         found = classify(reference)
         if found.kind == "url":
             return self._open_downloader().fetch(found.text)
         if found.kind == "data":
-            return read_data_uri(found.text, max_bytes=self.policy.max_bytes)
-        return read_local(found.text, base=base, roots=self._roots, max_bytes=self.policy.max_bytes)
+            return Fetched(read_data_uri(found.text, max_bytes=self.policy.max_bytes), "")
+        data = read_local(found.text, base=base, roots=self._roots, max_bytes=self.policy.max_bytes)
+        return Fetched(data, "")
+
+    def validator(self, reference: str | bytes | os.PathLike[str]) -> str:
+        """The validator that the host of a URL gives now, without the picture; "" where there is none.
+
+        It equals the one of ``fetch`` as long as the content behind the URL is the same. Raises MediaError
+        with stage ``"fetch"`` where the host cannot be asked.
+        """
+        if isinstance(reference, bytes | bytearray | memoryview):
+            return ""
+        found = classify(reference)
+        return self._open_downloader().validator(found.text) if found.kind == "url" else ""
 
     def locate(self, reference: str | bytes | os.PathLike[str], *, base: Path | None = None) -> str:
         """Where the picture is, for display: an absolute path or a URL, "" for data URIs and bytes.
@@ -93,5 +114,5 @@ class MediaReader:
             if self._downloader is None:
                 from mm_milvus.media.download import Downloader
 
-                self._downloader = Downloader(self.policy)
+                self._downloader = Downloader(self.policy, self._cache)
             return self._downloader

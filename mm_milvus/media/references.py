@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from mm_milvus.errors import MediaError
 
-__all__ = ["Reference", "classify", "one_line", "read_data_uri", "show"]
+__all__ = ["Fetched", "Reference", "classify", "one_line", "read_data_uri", "show", "without_credentials"]
 
 _SHOWN = 120  # characters of a reference in a message
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -26,6 +26,14 @@ class Reference:
 
     kind: Literal["path", "url", "data"]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An encoded picture, and a short string that names this version of a URL's content ("" where there is none)."""
+
+    data: bytes
+    validator: str
 
 
 def classify(reference: str | os.PathLike[str]) -> Reference:

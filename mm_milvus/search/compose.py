@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError, ProductNotFound
+from mm_milvus.errors import ConfigError, EncoderError, ProductNotFound
 from mm_milvus.fusion import blocks, normalise
-from mm_milvus.media import load_image
+from mm_milvus.media import load_pixels
 from mm_milvus.records import Signal
 
 if TYPE_CHECKING:
@@ -111,19 +111,23 @@ class _Parts:
             return
         self._weight += sum(abs(signal.weight or 0.0) for signal in signals)
         share = self._share(self._spec.weights.text_on_image)
-        for signal, raw in zip(signals, encoder.encode_query_text(texts).numpy(), strict=True):
+        for signal, raw in zip(signals, _finite(encoder.encode_query_text(texts).numpy()), strict=True):
             vector = self._centre(raw, self._spec.query_text_mean) * np.float32(signal.weight or 0.0)
             self._add_text((1 - share) * vector)
             if share:
                 self._add_image(share * vector)
 
     def add_images(self, signals: Sequence[Signal], encoder: Encoder, reader: MediaReader) -> None:
-        images = [load_image(signal.value, reader=reader, crop=signal.crop) for signal in signals]
-        if not images:
+        if not signals:
             return
+        side = encoder.smallest_side
+        pictures = [
+            encoder.prepare(load_pixels(signal.value, reader=reader, crop=signal.crop, smallest=side))
+            for signal in signals
+        ]
         self._weight += sum(abs(signal.weight or 0.0) for signal in signals)
         share = self._share(self._spec.weights.image_on_text)
-        for signal, raw in zip(signals, encoder.encode_image(images).numpy(), strict=True):
+        for signal, raw in zip(signals, _finite(encoder.encode_prepared(pictures).numpy()), strict=True):
             vector = raw * np.float32(signal.weight or 0.0)
             self._add_image((1 - share) * vector)
             if share:
@@ -156,6 +160,13 @@ class _Parts:
 
     def _add_text(self, vector: Array) -> None:
         self._text = vector if self._text is None else self._text + vector
+
+
+def _finite(vectors: Array) -> Array:
+    """Raises EncoderError for what cannot be searched with."""
+    if not np.isfinite(vectors).all():
+        raise EncoderError("the model gives numbers that are not finite for this query; try --dtype float32")
+    return vectors
 
 
 def signal_text(signal: Signal) -> str:

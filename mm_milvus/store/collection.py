@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import FieldType, Hit, Row
-from mm_milvus.store.failures import translated
 from mm_milvus.store.filters import Filter, ids_filter, parse, render
-from mm_milvus.store.limits import check_row, row_bytes
+from mm_milvus.store.packing import Packer
+from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
-from mm_milvus.store.tokens import tokenize
+from mm_milvus.store.write import RowWriter, one_at_a_time
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from mm_milvus.config import Settings
     from mm_milvus.store.capabilities import Capabilities
+    from mm_milvus.store.link import Link
     from mm_milvus.store.stamp import Stamp
 
     Array = npt.NDArray[np.float32]
+    T = TypeVar("T")
 
 __all__ = ["MAX_WINDOW", "Collection", "Stored"]
 
@@ -36,10 +38,9 @@ __all__ = ["MAX_WINDOW", "Collection", "Stored"]
 DEFAULT_EF = 256
 FILTERED_EF = 1_024
 MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
-_REQUEST_BYTES = 16 << 20  # of rows in one write; a server takes 64 MB, protobuf packing included
 _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
-_writer = threading.Lock()  # Milvus Lite loses count of its log when several threads write
+_JOURNAL = [column for column in COLUMNS if column not in ("text", "mm_image")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,86 +59,56 @@ class Collection:
     """An open, loaded collection. Obtained from ``Store.open`` or ``Store.create``."""
 
     def __init__(
-        self, client: MilvusClient, name: str, stamp: Stamp, capabilities: Capabilities, settings: Settings
+        self, link: Link, name: str, stamp: Stamp, capabilities: Capabilities, settings: Settings
     ) -> None:
         self.name = name
         self.stamp = stamp
         self.capabilities = capabilities
-        self._client = client
+        self._link = link
         self._settings = settings
+        self._writer = RowWriter(link, name, stamp, capabilities, settings)
+        self._packer = Packer(name, stamp)
         self._types = stamp.schema.types()
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
 
     # --- writing -------------------------------------------------------------------------------------------
 
-    def check(self, row: Row) -> None:
-        """Raises InvalidValue when the row cannot be stored."""
-        check_row(row, self.stamp)
-
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Row], *, new: bool = False) -> list[tuple[Row, str]]:
         """Stores complete rows; an existing id is replaced as a whole. Ids must be unique within ``rows``.
 
-        Raises InvalidValue before anything is written, StoreError when Milvus fails.
+        Returns the rows that could not be stored, each with the reason in one line; all others are stored. ``new``
+        promises that none of the ids is stored yet, which spares a server the search for them. Raises StoreError when
+        Milvus fails for a reason that lies in no row; some of the rows may be stored then.
         """
-        for row in rows:
-            self.check(row)
-        # Upsert merges on Milvus Lite: an attribute that the new row lacks would survive. Insert replaces there.
-        put = self._client.insert if self.capabilities.insert_replaces else self._client.upsert
-        for batch in _batches(rows):
-            with translated(f"cannot write to {self.name!r}"), _writer:
-                put(self.name, [self._entity(row) for row in batch], timeout=self._settings.timeout)
-
-    def _entity(self, row: Row) -> dict[str, Any]:
-        entity: dict[str, Any] = {
-            "id": row.id,
-            "text": row.text,
-            "has_image": row.has_image,
-            "has_text": row.has_text,
-            "mm_image": row.image,
-            "mm_image_hash": row.image_hash,
-            "mm_text_hash": row.text_hash,
-            "mm_attributes_hash": row.attributes_hash,
-            "mm_tokens": tokenize(row.text),
-            "fused": self._stored_vector(row.fused),
-        }
-        entity |= dict.fromkeys(self._columns)
-        return entity | {name: self._stored_value(name, value) for name, value in row.attributes.items()}
-
-    def _stored_vector(self, vector: Array) -> Any:
-        match self.stamp.vector_dtype:
-            case "float16":
-                return vector.astype(np.float16)
-            case "bfloat16":
-                import torch
-
-                return torch.from_numpy(vector).to(torch.bfloat16).view(torch.int16).numpy().tobytes()
-            case _:
-                return vector
-
-    def _stored_value(self, name: str, value: Any) -> Any:
-        """A DOUBLE is a float on the wire too, so that dynamic JSON fields compare as numbers of one kind."""
-        match self._types.get(name):
-            case FieldType.DOUBLE:
-                return float(value)
-            case FieldType.ARRAY_DOUBLE:
-                return [float(item) for item in value]
-            case FieldType.BOOL | FieldType.INT64 | FieldType.VARCHAR:
-                return value
-            case _:
-                return _without_nulls(value)
+        return self._writer.write(rows, new=new)
 
     def flush(self) -> None:
         """Seals what was written: a server builds its index over it, and Milvus Lite searches it 20 times faster."""
-        with translated(f"cannot flush {self.name!r}"), _writer:
-            self._client.flush(self.name, timeout=self._settings.timeout)
+
+        def flush(client: MilvusClient) -> None:
+            with one_at_a_time:
+                client.flush(self.name, timeout=self._settings.timeout)
+
+        self._call("flush", flush)
 
     def delete(self, filter: Filter) -> int:
         """Deletes the products that pass and says how many there were."""
         count = self.count(filter)
         if count:
-            with translated(f"cannot delete from {self.name!r}"), _writer:
-                self._client.delete(self.name, filter=self._render(filter), timeout=self._settings.timeout)
+            self._delete(self._render(filter))
         return count
+
+    def delete_ids(self, ids: Sequence[str]) -> None:
+        """Deletes these products, as far as they are stored."""
+        for part in _parts(list(dict.fromkeys(ids)), _LOOKUP_IDS):
+            self._delete(self._render(ids_filter(part)))
+
+    def _delete(self, expression: str) -> None:
+        def delete(client: MilvusClient) -> None:
+            with one_at_a_time:
+                client.delete(self.name, filter=expression, timeout=self._settings.timeout)
+
+        self._call("delete from", delete)
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -147,14 +118,7 @@ class Collection:
 
     def count(self, filter: Filter | None = None, consistency: str = "Strong") -> int:
         """Number of stored products that pass."""
-        with translated(f"cannot count {self.name!r}"):
-            rows = self._client.query(
-                self.name,
-                filter=self._render(filter),
-                output_fields=["count(*)"],
-                consistency_level=consistency,
-                timeout=self._settings.timeout,
-            )
+        rows = self._query("count", self._render(filter), ["count(*)"], consistency_level=consistency)
         return int(rows[0]["count(*)"])
 
     def total(self, filter: Filter | None, consistency: str) -> tuple[int, bool]:
@@ -164,14 +128,7 @@ class Collection:
         """
         if filter is None or not self.capabilities.lite:
             return self.count(filter, consistency), True
-        with translated(f"cannot count {self.name!r}"):
-            rows = self._client.query(
-                self.name,
-                filter=self._render(filter),
-                output_fields=["id"],
-                limit=_COUNTED + 1,
-                timeout=self._settings.timeout,
-            )
+        rows = self._query("count", self._render(filter), ["id"], limit=_COUNTED + 1)
         return min(len(rows), _COUNTED), len(rows) <= _COUNTED
 
     def search(
@@ -188,10 +145,11 @@ class Collection:
             raise ConfigError(
                 f"limit must be at least 1, offset at least 0 and both together at most {MAX_WINDOW:,}"
             )
-        with translated(f"cannot search {self.name!r}"):
-            found = self._client.search(
+        found = self._call(
+            "search",
+            lambda client: client.search(
                 self.name,
-                [self._stored_vector(vector)],
+                [self._packer.query_vector(vector)],
                 filter=self._render(filter),
                 limit=limit,
                 offset=offset,
@@ -200,7 +158,8 @@ class Collection:
                 anns_field="fused",
                 consistency_level=self._settings.consistency,
                 timeout=self._settings.timeout,
-            )[0]
+            )[0],
+        )
         return [self._hit(hit["id"], hit["distance"], hit["entity"], fields) for hit in found]
 
     def _search_params(self, window: int, *, filtered: bool) -> dict[str, Any]:
@@ -216,18 +175,16 @@ class Collection:
 
     def stored(self, ids: Sequence[str]) -> dict[str, Stored]:
         """Hashes and presence flags of the stored products among ``ids``."""
-        columns = [column for column in COLUMNS if column not in ("text", "mm_image")]
-        return {
-            row["id"]: Stored(
-                row["id"],
-                row["has_image"],
-                row["has_text"],
-                row["mm_image_hash"],
-                row["mm_text_hash"],
-                row["mm_attributes_hash"],
-            )
-            for row in self._look_up(ids, columns)
-        }
+        return {row["id"]: _journal(row) for row in self._look_up(ids, _JOURNAL)}
+
+    def scan(self) -> Iterator[Stored]:
+        """Hashes and presence flags of all stored rows, by rising id, a page in memory at a time.
+
+        A row that is stored twice comes twice. What is written meanwhile may be missed.
+        """
+        found = pages if self.capabilities.insert_replaces else with_copies
+        for page in found(partial(self._query, "read"), _JOURNAL):
+            yield from map(_journal, page)
 
     def vectors(self, ids: Sequence[str]) -> dict[str, tuple[Array, bool, bool]]:
         """id -> (stored vector (dim,), has_image, has_text); float32 vectors come back bit for bit."""
@@ -249,27 +206,36 @@ class Collection:
         return widened.view(np.float32)
 
     def _look_up(self, ids: Sequence[str], output_fields: list[str]) -> Iterator[dict[str, Any]]:
-        unique = list(dict.fromkeys(ids))
-        for start in range(0, len(unique), _LOOKUP_IDS):
-            part = unique[start : start + _LOOKUP_IDS]
-            with translated(f"cannot read {self.name!r}"):
-                yield from self._client.query(
-                    self.name,
-                    filter=self._render(ids_filter(part)),
-                    output_fields=output_fields,
-                    consistency_level="Strong",
-                    timeout=self._settings.timeout,
-                )
+        for part in _parts(list(dict.fromkeys(ids)), _LOOKUP_IDS):
+            expression = self._render(ids_filter(part))
+            yield from self._query("read", expression, output_fields, consistency_level="Strong")
 
     def describe_index(self) -> dict[str, Any]:
         """Type, metric and build parameters of the vector index."""
-        with translated(f"cannot describe the index of {self.name!r}"):
-            index = self._client.describe_index(self.name, "fused", timeout=self._settings.timeout) or {}
+        index = self._call(
+            "describe the index of",
+            lambda client: client.describe_index(self.name, "fused", timeout=self._settings.timeout) or {},
+        )
         return {
             key: index[key] for key in ("index_type", "metric_type", "M", "efConstruction") if key in index
         }
 
     # --- both ----------------------------------------------------------------------------------------------
+
+    def _call(self, verb: str, do: Callable[[MilvusClient], T]) -> T:
+        return self._link.call(f"cannot {verb} {self.name!r}", do, collection=self.name)
+
+    def _query(self, verb: str, expression: str, fields: list[str], **options: Any) -> list[dict[str, Any]]:
+        return self._call(
+            verb,
+            lambda client: client.query(
+                self.name,
+                filter=expression,
+                output_fields=fields,
+                timeout=self._settings.timeout,
+                **options,
+            ),
+        )
 
     def _render(self, filter: Filter | None) -> str:
         return render(filter, self.stamp.schema, self.capabilities.dialect) if filter is not None else ""
@@ -304,22 +270,17 @@ class Collection:
         return Hit(id, float(score), {name: present[name] for name in ordered}, row.get("mm_image") or "")
 
 
-def _without_nulls(value: Any) -> Any:
-    """JSON without the keys that are null: to some servers such a key exists, to others it is missing."""
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
+def _journal(row: Mapping[str, Any]) -> Stored:
+    return Stored(
+        row["id"],
+        row["has_image"],
+        row["has_text"],
+        row["mm_image_hash"],
+        row["mm_text_hash"],
+        row["mm_attributes_hash"],
+    )
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    batch: list[Row] = []
-    size = 0
-    for row in rows:
-        bytes_ = row_bytes(row)
-        if batch and size + bytes_ > _REQUEST_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(row)
-        size += bytes_
-    if batch:
-        yield batch
+def _parts(items: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -17,6 +19,7 @@ from mm_milvus.store.capabilities import Capabilities
 from mm_milvus.store.collection import Collection
 from mm_milvus.store.embedded import EmbeddedServer, open_embedded
 from mm_milvus.store.failures import silence, translated
+from mm_milvus.store.link import Link
 from mm_milvus.store.schema import milvus_index, milvus_schema
 from mm_milvus.store.stamp import STAMP_PROPERTY, Stamp
 
@@ -40,28 +43,51 @@ _USERINFO = re.compile(r"(://)[^/?#]*@")
 class Store:
     """An open connection. ``create`` lets an embedded database come into being; queries never set it.
 
+    With ``retry_seconds`` a call that fails because Milvus is away, starting or overloaded is repeated that long, over
+    a fresh connection; ``on_wait`` gets one line before each pause. The first connection is not waited for.
     Raises ConnectionFailed, AuthenticationFailed, DatabaseNotFound, DatabaseLocked or ConfigError (bad URI).
     """
 
-    def __init__(self, settings: Settings, *, create: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        create: bool = False,
+        retry_seconds: float = 0.0,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
         self.settings = settings
         self._embedded: EmbeddedServer | None = None
         silence()
+        uri = settings.uri
         if is_server(settings.uri):
             _probe(settings)
-            self._client, version = _connect(settings.uri, settings)
+            client, version = _connect(uri, settings)
         else:
             self._embedded = open_embedded(settings.uri, create=create)
+            uri = self._embedded.uri
             try:
-                self._client, version = _connect(self._embedded.uri, settings)
+                client, version = _connect(uri, settings)
             except BaseException:  # an interrupt must not leave the database locked either
                 self._embedded.close()
                 raise
         self.capabilities = Capabilities.of(version, lite=self._embedded is not None)
+        self._link = Link(
+            client,
+            partial(_reconnect, uri, settings),
+            uri=settings.uri,
+            timeout=settings.timeout,
+            retry_seconds=retry_seconds,
+            on_wait=on_wait,
+        )
+
+    def stop_waiting(self) -> None:
+        """Ends the pauses between repeated calls, in all threads and for good: the calls raise their last error."""
+        self._link.stop_waiting()
 
     def close(self) -> None:
         """Closes the connection and, with its last user, the embedded database."""
-        self._client.close()
+        self._link.close()
         if self._embedded is not None:
             self._embedded.close()
             self._embedded = None
@@ -76,41 +102,53 @@ class Store:
 
     def collections(self) -> list[str]:
         """Names of all collections, sorted."""
-        with translated("cannot list the collections"):
-            return sorted(self._client.list_collections(timeout=self.settings.timeout))
+        return sorted(
+            self._link.call(
+                "cannot list the collections",
+                lambda client: client.list_collections(timeout=self.settings.timeout),
+            )
+        )
 
     def has(self, name: str) -> bool:
-        with translated(f"cannot look for the collection {name!r}"):
-            return bool(self._client.has_collection(name, timeout=self.settings.timeout))
+        return self._link.call(
+            f"cannot look for the collection {name!r}",
+            lambda client: bool(client.has_collection(name, timeout=self.settings.timeout)),
+        )
 
     def create(self, name: str, stamp: Stamp) -> Collection:
         """Creates the collection with its columns, index and stamp, and opens it."""
-        schema = milvus_schema(self._client, stamp, self.capabilities)
-        index = milvus_index(self._client, self.capabilities)
-        with translated(f"cannot create the collection {name!r}"):
-            self._client.create_collection(
+
+        def make(client: MilvusClient) -> None:
+            client.create_collection(
                 name,
-                schema=schema,
-                index_params=index,
+                schema=milvus_schema(client, stamp, self.capabilities),
+                index_params=milvus_index(client, self.capabilities),
                 consistency_level=self.settings.consistency,
                 properties={STAMP_PROPERTY: stamp.to_json()},
                 timeout=self.settings.timeout,
             )
+
+        self._link.call(f"cannot create the collection {name!r}", make)
         return self.open(name)
 
     def open(self, name: str) -> Collection:
         """Raises CollectionNotFound, or StoreError for a collection that mm-milvus did not make."""
         stamp = self._stamp(name)
-        with translated(f"cannot load the collection {name!r}"):
-            self._client.load_collection(name, timeout=self.settings.timeout)
-        return Collection(self._client, name, stamp, self.capabilities, self.settings)
+        self._link.call(
+            f"cannot load the collection {name!r}",
+            lambda client: client.load_collection(name, timeout=self.settings.timeout),
+        )
+        self._link.loaded(name)
+        return Collection(self._link, name, stamp, self.capabilities, self.settings)
 
     def restamp(self, name: str, stamp: Stamp) -> None:
         """Replaces the stamp, for instance when a later catalog brings attributes of new names."""
-        with translated(f"cannot change the stamp of {name!r}"):
-            self._client.alter_collection_properties(
+        self._link.call(
+            f"cannot change the stamp of {name!r}",
+            lambda client: client.alter_collection_properties(
                 name, properties={STAMP_PROPERTY: stamp.to_json()}, timeout=self.settings.timeout
-            )
+            ),
+        )
 
     def _stamp(self, name: str) -> Stamp:
         if not self.has(name):
@@ -118,10 +156,10 @@ class Store:
             raise CollectionNotFound(
                 f"there is no collection {name!r} in {self.settings.uri} (collections there: {known})"
             )
-        with translated(f"cannot describe the collection {name!r}"):
-            description: dict[str, Any] = self._client.describe_collection(
-                name, timeout=self.settings.timeout
-            )
+        description: dict[str, Any] = self._link.call(
+            f"cannot describe the collection {name!r}",
+            lambda client: client.describe_collection(name, timeout=self.settings.timeout),
+        )
         text = description.get("properties", {}).get(STAMP_PROPERTY)
         if text is None:
             raise StoreError(f"the collection {name!r} has no stamp: it was not made by mm-milvus")
@@ -131,8 +169,10 @@ class Store:
         """Drops the collection and all its products. Raises CollectionNotFound."""
         if not self.has(name):
             raise CollectionNotFound(f"there is no collection {name!r} in {self.settings.uri}")
-        with translated(f"cannot drop the collection {name!r}"):
-            self._client.drop_collection(name, timeout=self.settings.timeout)
+        self._link.call(
+            f"cannot drop the collection {name!r}",
+            lambda client: client.drop_collection(name, timeout=self.settings.timeout),
+        )
 
 
 def is_server(uri: str) -> bool:
@@ -187,18 +227,29 @@ def _probe(settings: Settings) -> None:
 
 def _connect(uri: str, settings: Settings) -> tuple[MilvusClient, str]:
     """A client and the version of what it is connected to."""
-    from pymilvus import MilvusClient
-
-    silence()  # again: the import sets levels of its own
     try:
         with translated(f"cannot connect to {settings.uri}"):
-            client = MilvusClient(
-                uri, token=settings.token or "", timeout=min(settings.timeout, _CONNECT_SECONDS)
-            )
+            client = _client(uri, settings, _CONNECT_SECONDS)
         with translated(f"cannot ask {settings.uri} for its version"):
             return client, client.get_server_version(timeout=settings.timeout)
     except ConnectionFailed as error:
         raise _not_milvus(settings, error) from error
+
+
+def _reconnect(uri: str, settings: Settings) -> MilvusClient:
+    """A client in the place of one that has become useless."""
+    if is_server(settings.uri):
+        _probe(settings)
+    return _client(uri, settings, _PROBE_SECONDS)
+
+
+def _client(uri: str, settings: Settings, seconds: float) -> MilvusClient:
+    """A client with a connection of its own: a shared one may be broken, and pymilvus hands it out all the same."""
+    from pymilvus import MilvusClient
+
+    silence()  # again: the import sets levels of its own
+    timeout = min(settings.timeout, seconds)
+    return MilvusClient(uri, token=settings.token or "", timeout=timeout, dedicated=True)
 
 
 def _not_milvus(settings: Settings, error: ConnectionFailed) -> ConnectionFailed:

@@ -14,7 +14,7 @@ from mm_milvus.errors import (
     StoreError,
 )
 
-__all__ = ["silence", "translated"]
+__all__ = ["NotReady", "blames_rows", "is_transient", "silence", "translated"]
 
 _COLLECTION_NOT_FOUND = 100  # Milvus' own code; older servers answer 1 or 4 with the words below
 _AUTHENTICATION = ("unauthenticated", "auth check failure")
@@ -25,7 +25,78 @@ _UNREACHABLE = (
     "failed to connect",
     "connection refused",
     "illegal connection params",
+    "socket closed",
+    "connection reset",
+    "stream removed",
+    "rst_stream",
+    "goaway",
+    # a call of one thread ends like this when another one has made the connection anew
+    "cancelled",
+    "closed channel",
+    "channel closed",
+    "should create connection first",
 )
+# A server that starts or recovers, or that asks for patience; and a slip of Milvus Lite, which writes on the next try.
+_NOT_READY = (
+    "not ready",
+    "not healthy",
+    "is not serving",
+    "not loaded",
+    "not fully loaded",
+    "wait for loading collection timeout",
+    "channel not found",
+    "channel not available",
+    "no available",
+    "node not found",
+    "node offline",
+    "node is offline",
+    "node not match",
+    "nodenotfound",
+    "shard leader",
+    "shard delegator",
+    "rate limit",
+    "ratelimit",
+    "quota",
+    "current_seq is monotonic",
+)
+# Not the fault of a row, and no matter of waiting: the machine has to be looked after.
+_MACHINE = (
+    "no space left",
+    "disk full",
+    "disk quota",
+    "disk limit",
+    "file too large",
+    "too many open files",
+    "read-only file system",
+    "permission denied",
+    "input/output error",
+    "i/o error",
+    "[errno",
+    "memory limit",
+    "out of memory",
+    "cannot allocate memory",
+    "memoryerror",
+    "unimplemented",
+)
+
+
+class NotReady(StoreError):
+    """Milvus answers, but cannot do it yet."""
+
+
+def is_transient(error: StoreError) -> bool:
+    """Whether the same call may work a while later."""
+    return isinstance(error, ConnectionFailed | NotReady)
+
+
+def blames_rows(error: StoreError) -> bool:
+    """Whether a refused write may work without some of its rows."""
+    if (
+        type(error) is not StoreError
+    ):  # every narrower class is about the connection, the collection or the user
+        return False
+    lower = str(error).lower()
+    return not any(word in lower for word in _MACHINE)
 
 
 def silence() -> None:
@@ -76,6 +147,8 @@ def _ours(action: str, message: str, code: int | None) -> StoreError:
         return CollectionNotFound(f"{action}: {line}")
     if any(word in lower for word in _UNREACHABLE) or "deadline exceeded" in lower:
         return ConnectionFailed(f"{action}: Milvus does not answer ({line})")
+    if any(word in lower for word in _NOT_READY) and not any(word in lower for word in _MACHINE):
+        return NotReady(f"{action}: {line}")
     return StoreError(f"{action}: {line}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import numpy as np
 
 from mm_milvus.errors import InvalidValue
 from mm_milvus.records import FieldType
+from mm_milvus.store.json import dump_json
 
 if TYPE_CHECKING:
     from mm_milvus.records import Row
@@ -24,7 +24,6 @@ __all__ = [
     "STRING_BYTES",
     "check_row",
     "check_value",
-    "row_bytes",
 ]
 
 ID_BYTES = 512
@@ -32,17 +31,28 @@ STRING_BYTES = 65_535  # of a VARCHAR; servers count UTF-8 bytes
 ATTRIBUTES_BYTES = 65_000  # of all attributes of a row as JSON: a server's dynamic field holds 65,536
 ARRAY_CAPACITY = 4_096
 JSON_DEPTH = 50
+_OTHER_BYTES = 512  # id, hashes, flags and names in a request
 _INT64 = 2**63
 _NAME_BYTES = 255
+_ACCEPTED: dict[FieldType, type | tuple[type, ...]] = {
+    FieldType.BOOL: bool,
+    FieldType.INT64: int,
+    FieldType.DOUBLE: (int, float),
+    FieldType.VARCHAR: str,
+}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # ids and names stand in filters, where Milvus refuses these
 
 
-def check_row(row: Row, stamp: Stamp) -> None:
-    """Raises InvalidValue, with the same reason on every backend, when the row cannot be stored."""
+def check_row(row: Row, stamp: Stamp, types: Mapping[str, FieldType]) -> int:
+    """About how many bytes the row takes in a request.
+
+    ``types`` are those of the stamp's attributes. Raises InvalidValue, with the same reason on every backend, when
+    the row cannot be stored.
+    """
     _check_id(row.id)
     _check_string("text", row.text)
+    _check_string("image", row.image)
     _check_vector(row.fused, stamp.vectors.dim)
-    types = stamp.schema.types()
     for name, value in row.attributes.items():
         _check_name(name)
         check_value(name, value, types.get(name))
@@ -50,6 +60,7 @@ def check_row(row: Row, stamp: Stamp) -> None:
         raise InvalidValue(f"{stamp.partition_key}: the partition key may not be missing")
     if (size := _json_bytes(row.attributes)) > ATTRIBUTES_BYTES:
         raise InvalidValue(f"the attributes take {size:,} bytes as JSON, the limit is {ATTRIBUTES_BYTES:,}")
+    return row.fused.nbytes + 2 * len(row.text.encode()) + size + _OTHER_BYTES
 
 
 def check_value(name: str, value: Any, kind: FieldType | None) -> None:
@@ -75,17 +86,14 @@ def _check_array(name: str, value: Any, element: FieldType) -> None:
 
 
 def _check_scalar(name: str, value: Any, kind: FieldType | None) -> None:
-    accepted = {
-        FieldType.BOOL: isinstance(value, bool),
-        FieldType.INT64: isinstance(value, int) and not isinstance(value, bool),
-        FieldType.DOUBLE: isinstance(value, int | float) and not isinstance(value, bool),
-        FieldType.VARCHAR: isinstance(value, str),
-    }
-    if kind is None or not accepted[kind]:
+    accepted = _ACCEPTED.get(kind) if kind else None
+    if accepted is None or not isinstance(value, accepted):
+        raise InvalidValue(f"{name}: expected {kind}, got {_show(value)}")
+    if isinstance(value, bool) and kind is not FieldType.BOOL:
         raise InvalidValue(f"{name}: expected {kind}, got {_show(value)}")
     if isinstance(value, str):
         _check_string(name, value)
-    else:
+    elif isinstance(value, int | float):
         _check_number(name, value)
 
 
@@ -135,6 +143,10 @@ def _check_name(name: Any) -> None:
 
 
 def _check_string(name: str, value: str) -> None:
+    if len(value) <= STRING_BYTES and value.isascii():
+        if "\0" in value:
+            raise InvalidValue(f"{name}: contains a NUL character")
+        return
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
@@ -153,6 +165,10 @@ def _check_printable(name: str, value: str) -> None:
 def _check_vector(vector: Any, dim: int) -> None:
     if vector.shape != (dim,):
         raise InvalidValue(f"the vector has the shape {vector.shape}, expected ({dim},)")
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(np.dot(vector, vector))
+    if 0.0 < square < math.inf:  # all are finite, and one is not zero
+        return
     if not np.isfinite(vector).all():
         raise InvalidValue("the vector has values that are not finite")
     if not vector.any():
@@ -160,12 +176,8 @@ def _check_vector(vector: Any, dim: int) -> None:
 
 
 def _json_bytes(value: Any) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode())
-
-
-def row_bytes(row: Row) -> int:
-    """About how many bytes the row takes in a request."""
-    return row.fused.nbytes + 2 * len(row.text.encode()) + _json_bytes(row.attributes) + 512
+    """Bytes of ``value`` as Milvus stores it: JSON in UTF-8 without blanks."""
+    return len(dump_json(value))
 
 
 def _show(value: Any) -> str:

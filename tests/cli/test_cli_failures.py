@@ -38,9 +38,8 @@ def _failing(error: BaseException, *args: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
 def test_every_error_of_ours_is_one_line_and_its_exit_code(kind: type[MmMilvusError]) -> None:
     report = IngestReport("products", read=10, written=4, rejected=6)
-    error = (
-        kind("bad \x1b[31mthing\nhere", report) if kind is TooManyRejects else kind("bad \x1b[31mthing\nhere")
-    )
+    more = (report,) if kind in (TooManyRejects, errors.DeletionRefused) else ()
+    error = kind("bad \x1b[31mthing\nhere", *more)
     assert _failing(error) == (kind.exit_code, "", "error: bad [31mthing here\n")
 
 

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from mm_milvus_cli.main import cli
-from mm_milvus_cli.options import ingest_options, search_options, shared_options
+from mm_milvus_cli.options import catalog_options, ingest_options, search_options, shared_options
 
 from mm_milvus.config import Settings
 
@@ -25,7 +25,18 @@ HEAVY = (
     "httpx",
     "tqdm",
 )
-COMMANDS = {"ingest", "query", "info", "get", "collections", "delete", "drop", "doctor", "demo-catalog"}
+COMMANDS = {
+    "ingest",
+    "verify",
+    "query",
+    "info",
+    "get",
+    "collections",
+    "delete",
+    "drop",
+    "doctor",
+    "demo-catalog",
+}
 
 
 def test_the_commands_are_these() -> None:
@@ -50,6 +61,7 @@ def test_every_command_that_opens_a_collection_takes_the_shared_options(name: st
 def test_every_setting_is_an_option_and_no_option_has_a_default_of_its_own() -> None:
     @click.command()
     @ingest_options
+    @catalog_options
     @search_options
     @shared_options
     def everything(as_json: bool) -> None: ...

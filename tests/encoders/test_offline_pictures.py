@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from mm_milvus.encoders.colour import COLOURS, colour_histogram
 from mm_milvus.encoders.efficientnet import EfficientNetLite0, load_lite0, normalise_pixels
-from mm_milvus.encoders.offline import PictureNetwork, _fit_pixels, _middle
+from mm_milvus.encoders.offline import PictureNetwork, _middle, fit_pixels
+from mm_milvus.encoders.pixels import rgb_array
 from tests.conftest import SHARED_DATA
 
 # Titles of groceries that are classes of ImageNet, and their numbers there.
@@ -70,7 +71,7 @@ def test_classifier_knows_groceries(weights: str) -> None:
         if row["title"] in CLASSES and seen[row["title"]] < 12:
             seen[row["title"]] += 1
             rows.append(row)
-    pixels = torch.stack([_fit_pixels(picture) for picture in open_pictures("grocery", rows)])
+    pixels = torch.stack([fit_pixels(rgb_array(picture)) for picture in open_pictures("grocery", rows)])
     network = load_lite0(weights)
     with torch.inference_mode():
         logits = torch.cat([network(normalise_pixels(batch)) for batch in pixels.split(8)])
@@ -90,7 +91,7 @@ def test_middle_of_a_picture() -> None:
 def draw(colour: str | tuple[int, int, int], background: str | tuple[int, int, int]) -> torch.Tensor:
     picture = Image.new("RGB", (224, 224), background)
     ImageDraw.Draw(picture).rectangle((50, 40, 174, 184), fill=colour)
-    return _fit_pixels(picture)
+    return fit_pixels(rgb_array(picture))
 
 
 def test_histogram_is_of_the_thing_not_of_what_is_behind_it() -> None:
@@ -131,7 +132,7 @@ def test_histogram_tells_neighbours_apart(near: tuple[int, int, int], far: tuple
 def test_histogram_does_not_jump() -> None:
     """Hues on both sides of 0 degrees, and of every centre, are neighbours."""
     hues = [Image.new("RGB", (64, 64), f"hsl({hue}, 90%, 50%)") for hue in range(0, 360, 3)]
-    vectors = colour_histogram(torch.stack([_fit_pixels(picture) for picture in hues]))
+    vectors = colour_histogram(torch.stack([fit_pixels(rgb_array(picture)) for picture in hues]))
     assert (vectors * vectors.roll(1, 0)).sum(1).min() > 0.93
 
 
@@ -142,7 +143,7 @@ def test_colours_tell_peppers_apart() -> None:
     assert names == ["Green Bell Pepper", "Orange Bell Pepper", "Red Bell Pepper", "Yellow Bell Pepper"]
     rows = list({row["image"]: row for row in rows}.values())
     labels = torch.tensor([names.index(row["title"]) for row in rows])
-    pixels = torch.stack([_fit_pixels(picture) for picture in open_pictures("grocery", rows)])
+    pixels = torch.stack([fit_pixels(rgb_array(picture)) for picture in open_pictures("grocery", rows)])
     colours = colour_histogram(pixels)
     scores = (colours @ colours.T).fill_diagonal_(-1)
     same = (labels[scores.topk(10).indices] == labels[:, None]).float().mean()

@@ -83,7 +83,9 @@ def test_pictures_are_read_as_the_model_means_them(root: Path, model: str, read:
     expected = own_pictures(root / model, read)
     assert encoder.spec.image_dim == width
     assert (expected @ expected.T - 2 * torch.eye(len(expected))).max() < 0.99
-    assert cosines(encoder.encode_image(pictures()), expected).min() > 0.99999
+    assert (
+        cosines(encoder.encode_image(pictures()), expected).min() > 0.9999
+    )  # bytes are rounded in another order
     if model == "vit":
         assert cosines(encoder.encode_image(pictures()), own_pictures(root / model, "pooled")).max() < 0.99
 

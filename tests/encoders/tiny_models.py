@@ -179,7 +179,7 @@ def save_gemma_tokenizer(folder: Path) -> Path:
 # Joint models
 
 
-def clip(folder: Path) -> Path:
+def clip(folder: Path, side: int = 32) -> Path:
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
     tokenizer = clip_tokenizer()
@@ -190,21 +190,25 @@ def clip(folder: Path) -> Path:
         "eos_token_id": tokenizer.eos_token_id,
     }
     config = CLIPConfig(
-        text_config=text, vision_config=VISION | {"image_size": 32, "patch_size": 8}, projection_dim=24
+        text_config=text,
+        vision_config=VISION | {"image_size": side, "patch_size": side // 4},
+        projection_dim=24,
     )
-    size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    size = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
     return save(folder, CLIPModel(config), tokenizer, CLIPImageProcessorPil(**size))
 
 
-def siglip(folder: Path) -> Path:
+def siglip(folder: Path, side: int = 32) -> Path:
     from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
     tokenizer = siglip_tokenizer(folder)
     text = VISION | {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "projection_size": 32}
     text |= {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 1}
-    config = SiglipConfig(text_config=text, vision_config=VISION | {"image_size": 32, "patch_size": 8})
+    config = SiglipConfig(
+        text_config=text, vision_config=VISION | {"image_size": side, "patch_size": side // 4}
+    )
     return save(
-        folder, SiglipModel(config), tokenizer, SiglipImageProcessorPil(size={"height": 32, "width": 32})
+        folder, SiglipModel(config), tokenizer, SiglipImageProcessorPil(size={"height": side, "width": side})
     )
 
 
@@ -258,7 +262,7 @@ def altclip(folder: Path) -> Path:
     return save(folder, AltCLIPModel(config), tokenizer, CLIPImageProcessorPil(**size))
 
 
-JOINT: dict[str, Callable[[Path], Path]] = {
+JOINT: dict[str, Callable[..., Path]] = {
     "clip": clip,
     "siglip": siglip,
     "siglip2_fixed": siglip2_fixed,
@@ -271,18 +275,18 @@ JOINT: dict[str, Callable[[Path], Path]] = {
 # Towers
 
 
-def vit(folder: Path, *, pooler: bool = True) -> Path:
+def vit(folder: Path, side: int = 32, *, pooler: bool = True) -> Path:
     from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
-    model = ViTModel(ViTConfig(**VISION, image_size=32, patch_size=8), add_pooling_layer=pooler)
-    return save(folder, model, ViTImageProcessorPil(size={"height": 32, "width": 32}))
+    model = ViTModel(ViTConfig(**VISION, image_size=side, patch_size=side // 4), add_pooling_layer=pooler)
+    return save(folder, model, ViTImageProcessorPil(size={"height": side, "width": side}))
 
 
-def convnext(folder: Path) -> Path:
+def convnext(folder: Path, side: int = 32) -> Path:
     from transformers import ConvNextConfig, ConvNextImageProcessorPil, ConvNextModel
 
-    config = ConvNextConfig(hidden_sizes=[8, 16, 24, 40], depths=[1, 1, 1, 1], image_size=32)
-    return save(folder, ConvNextModel(config), ConvNextImageProcessorPil(size={"shortest_edge": 32}))
+    config = ConvNextConfig(hidden_sizes=[8, 16, 24, 40], depths=[1, 1, 1, 1], image_size=side)
+    return save(folder, ConvNextModel(config), ConvNextImageProcessorPil(size={"shortest_edge": side}))
 
 
 def bert(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from mm_milvus import Client
 from mm_milvus.encoders import load_encoder
 from mm_milvus.errors import CatalogError, DatabaseNotFound, StampMismatch, TooManyRejects
+from mm_milvus.records import IngestReport
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (30, 60, 200)}
 
@@ -282,11 +283,14 @@ def test_a_folder_of_pictures_has_no_products_without_them(shop: Shop) -> None:
 
 
 def test_progress_and_report_agree(shop: Shop) -> None:
-    seen = []
+    seen: list[IngestReport] = []
     report = shop.client.ingest(_written(shop), progress=seen.append, batch_size=2)
-    assert [step.read for step in seen] == [2, 3]
-    assert report.read == 3
-    assert report.collection == "products"
+    for step, later in pairwise(seen):
+        assert step.read <= later.read
+        assert step.seconds < later.seconds
+        assert step.read == step.written + step.unchanged + step.rejected
+    assert [(step.read, step.written, step.images_encoded) for step in seen[-1:]] == [(3, 3, 3)]
+    assert (report.collection, report.read, report.written) == ("products", 3, 3)
 
 
 def _written(shop: Shop) -> Path:

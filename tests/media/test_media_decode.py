@@ -7,19 +7,20 @@ import io
 import json
 import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
 from mm_milvus.errors import MediaError
-from mm_milvus.media import MediaPolicy, MediaReader, decode_image, load_image
+from mm_milvus.media import MediaPolicy, MediaReader, decode_image, decode_pixels, load_image
 from mm_milvus.records import Crop
 
+from .hostile import chunk, png
 from .web import encoded
 
 # 2 x 3: every pixel has its own colour.
@@ -32,12 +33,23 @@ def pixels(image: Image.Image) -> list[list[tuple[int, ...]]]:
     return [[tuple(pixel) for pixel in row] for row in np.asarray(image).tolist()]
 
 
-def refusal(data: bytes, **options: object) -> str:
-    with pytest.raises(MediaError) as caught:
-        decode_image(data, **options)  # type: ignore[arg-type]
-    assert caught.value.stage == "decode"
-    assert str(caught.value).isprintable()
-    return str(caught.value)
+def decoded(data: bytes, **options: Any) -> Image.Image:
+    """What decode_image makes of it, which is what decode_pixels makes of it."""
+    image = decode_image(data, **options)
+    assert np.array_equal(np.asarray(image), decode_pixels(data, **options))
+    return image
+
+
+def refusal(data: bytes, **options: Any) -> str:
+    reasons = []
+    for decode in (decode_image, decode_pixels):
+        with pytest.raises(MediaError) as caught:
+            decode(data, **options)
+        assert caught.value.stage == "decode"
+        assert str(caught.value).isprintable()
+        reasons.append(str(caught.value))
+    assert reasons[0] == reasons[1]
+    return reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +58,7 @@ def refusal(data: bytes, **options: object) -> str:
      ("GIF", {})],
 )  # fmt: skip
 def test_lossless_formats_keep_every_pixel(format: str, options: dict[str, object]) -> None:
-    assert pixels(decode_image(encoded(SMALL, format, **options))) == COLOURS
+    assert pixels(decoded(encoded(SMALL, format, **options))) == COLOURS
 
 
 @pytest.mark.parametrize("format", ["JPEG", "AVIF", "WEBP", "MPO"])
@@ -54,7 +66,7 @@ def test_lossy_formats_come_close(format: str) -> None:
     if format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     sky = Image.linear_gradient("L").convert("RGB")
-    image = decode_image(encoded(sky, format, quality=95))
+    image = decoded(encoded(sky, format, quality=95))
     assert image.size == (256, 256)
     assert np.abs(np.asarray(image).astype(int) - np.asarray(sky)).mean() < 2
 
@@ -79,7 +91,7 @@ def test_lossy_formats_come_close(format: str) -> None:
 )
 def test_modes_as_png(mode: str, fill: object, expected: tuple[int, int, int]) -> None:
     picture = Image.new(mode, (1, 1), fill)  # type: ignore[arg-type]
-    assert pixels(decode_image(encoded(picture, "PNG"))) == [[expected]]
+    assert pixels(decoded(encoded(picture, "PNG"))) == [[expected]]
     assert pixels(load_image(picture)) == [[expected]]
 
 
@@ -97,12 +109,12 @@ def test_modes_as_png(mode: str, fill: object, expected: tuple[int, int, int]) -
 )
 def test_modes_as_tiff(mode: str, fill: object, expected: tuple[int, int, int]) -> None:
     picture = Image.new(mode, (2, 1), fill)  # type: ignore[arg-type]
-    assert pixels(decode_image(encoded(picture, "TIFF"))) == [[expected, expected]]
+    assert pixels(decoded(encoded(picture, "TIFF"))) == [[expected, expected]]
 
 
 def test_cmyk_jpeg() -> None:
     red = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=100)
-    assert np.abs(np.asarray(decode_image(red)).astype(int) - (255, 0, 0)).max() <= 2
+    assert np.abs(np.asarray(decoded(red)).astype(int) - (255, 0, 0)).max() <= 2
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP"])
@@ -114,20 +126,20 @@ def test_transparent_palettes_show_white(format: str) -> None:
     source = picture if format != "WEBP" else Image.new("RGBA", (2, 1), (0, 0, 250, 255))
     if format == "WEBP":
         source.putpixel((0, 0), (250, 0, 0, 0))
-    assert pixels(decode_image(encoded(source, format, **options))) == [[(255, 255, 255), (0, 0, 250)]]
+    assert pixels(decoded(encoded(source, format, **options))) == [[(255, 255, 255), (0, 0, 250)]]
 
 
 def test_transparent_colours_of_a_png_show_white() -> None:
     """tRNS of pictures without a palette: 8-bit grey, RGB and 16-bit grey."""
     grey = Image.fromarray(np.array([[7, 8]], np.uint8))
-    assert pixels(decode_image(encoded(grey, "PNG", transparency=7))) == [[(255, 255, 255), (8, 8, 8)]]
+    assert pixels(decoded(encoded(grey, "PNG", transparency=7))) == [[(255, 255, 255), (8, 8, 8)]]
     colour = encoded(SMALL, "PNG", transparency=(0, 255, 0))
-    assert pixels(decode_image(colour))[0] == [(255, 0, 0), (255, 255, 255)]
+    assert pixels(decoded(colour))[0] == [(255, 0, 0), (255, 255, 255)]
     deep = Image.fromarray(np.array([[0, 51400]], np.uint16))
-    png = encoded(deep, "PNG")
+    deep_png = encoded(deep, "PNG")
     end_of_header = 8 + 25
-    png = png[:end_of_header] + _chunk(b"tRNS", struct.pack(">H", 0)) + png[end_of_header:]
-    assert pixels(decode_image(png)) == [[(255, 255, 255), (200, 200, 200)]]
+    deep_png = deep_png[:end_of_header] + chunk(b"tRNS", struct.pack(">H", 0)) + deep_png[end_of_header:]
+    assert pixels(decoded(deep_png)) == [[(255, 255, 255), (200, 200, 200)]]
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -135,7 +147,7 @@ def test_animations_give_their_first_frame(format: str) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue", "green")]
     options = {"lossless": True} if format == "WEBP" else {}
     data = encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
-    assert pixels(decode_image(data)) == [[(255, 0, 0)] * 4] * 4
+    assert pixels(decoded(data)) == [[(255, 0, 0)] * 4] * 4
 
 
 TURNED = {
@@ -156,7 +168,7 @@ def test_exif_rotation(format: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if format == "WEBP" else {}
-    image = decode_image(encoded(SMALL, format, exif=exif, **options))
+    image = decoded(encoded(SMALL, format, exif=exif, **options))
     assert pixels(image) == TURNED[orientation]
     assert pixels(load_image(image)) == TURNED[orientation]  # it is not turned twice
 
@@ -167,21 +179,21 @@ def test_exif_rotation_of_a_jpeg_and_exif_that_is_broken() -> None:
     halves.paste("white", (0, 0, 16, 16))
     exif = Image.Exif()
     exif[0x0112] = 6  # the left edge of the sensor is the top of the picture
-    turned = np.asarray(decode_image(encoded(halves, "JPEG", exif=exif, quality=95)))
+    turned = np.asarray(decoded(encoded(halves, "JPEG", exif=exif, quality=95)))
     assert turned.shape == (32, 16, 3)
     assert turned[:14].min() > 240
     assert turned[18:].max() < 15
     broken = encoded(halves, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 20)
-    assert decode_image(broken).size == (32, 16)
+    assert decoded(broken).size == (32, 16)
 
 
 def test_crops() -> None:
     data = encoded(SMALL, "PNG")
-    assert pixels(decode_image(data, crop=Crop(1, 1, 1, 2))) == [[COLOURS[1][1]], [COLOURS[2][1]]]
-    assert pixels(decode_image(data, crop=Crop(-5, 2, 100, 100))) == [COLOURS[2]]
+    assert pixels(decoded(data, crop=Crop(1, 1, 1, 2))) == [[COLOURS[1][1]], [COLOURS[2][1]]]
+    assert pixels(decoded(data, crop=Crop(-5, 2, 100, 100))) == [COLOURS[2]]
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert pixels(decode_image(encoded(SMALL, "PNG", exif=exif), crop=Crop(2, 0, 1, 1))) == [[COLOURS[0][0]]]
+    assert pixels(decoded(encoded(SMALL, "PNG", exif=exif), crop=Crop(2, 0, 1, 1))) == [[COLOURS[0][0]]]
     assert refusal(data, crop=Crop(2, 0, 1, 1)) == (
         "the crop 2,0,1,1 lies outside the picture, which has 2 x 3 pixels"
     )
@@ -242,29 +254,18 @@ def test_a_picture_that_is_cut_off_is_refused(format: str, options: dict[str, ob
         pytest.skip("this Pillow has no AVIF")
     drawing = Image.effect_mandelbrot((331, 197), (-2, -1.5, 1, 1.5), 100).convert("RGB")
     data = encoded(drawing, format, **options)
-    whole = decode_image(data).tobytes()
+    whole = decoded(data).tobytes()
     for cut in [*range(20, len(data) - 20, len(data) // 25), len(data) // 2]:
         assert f"the {format} is damaged or cut off" in refusal(data[:cut])
     for missing in range(1, 20):
         with contextlib.suppress(MediaError):
-            assert decode_image(data[:-missing]).tobytes() == whole
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def _bomb(width: int, height: int) -> bytes:
-    """A real PNG of one bit per pixel: small to send, large to decode."""
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    rows = zlib.compress(bytes((1 + (width + 7) // 8) * height), 9)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+            assert decoded(data[:-missing]).tobytes() == whole
 
 
 @pytest.mark.parametrize("side", [8_001, 10_000, 14_000])
 def test_bombs_are_refused_by_their_header(side: int) -> None:
     """Beyond our limit, Pillow's warning and Pillow's error: always the same answer, and no warning."""
-    bomb = _bomb(side, side)
+    bomb = png(side, side)
     assert len(bomb) < 30_000
     before = (Image.MAX_IMAGE_PIXELS, warnings.filters[:])
     with warnings.catch_warnings():
@@ -274,8 +275,8 @@ def test_bombs_are_refused_by_their_header(side: int) -> None:
 
 
 def test_the_limit_itself_is_allowed_and_the_policy_sets_it() -> None:
-    line = _bomb(1000, 4)
-    assert decode_image(line, max_pixels=4000).size == (1000, 4)
+    line = png(1000, 4)
+    assert decoded(line, max_pixels=4000).size == (1000, 4)
     with (
         MediaReader(MediaPolicy(max_pixels=3999)) as reader,
         pytest.raises(MediaError, match="1000 x 4 pixels"),
@@ -296,7 +297,7 @@ def test_damage_never_raises_anything_else() -> None:
             for place in random.integers(0, min(len(data), 400), 6):
                 damaged[place] = random.integers(256)
             with contextlib.suppress(MediaError):
-                assert decode_image(bytes(damaged), max_pixels=10**6).mode == "RGB"
+                assert decoded(bytes(damaged), max_pixels=10**6).mode == "RGB"
 
 
 def test_load_image_takes_every_kind_of_reference(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def refusal(url: str, **policy: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["/red", "/red#part", "/hops/3", "/zipped", "/flaky", "/drops", "/busy"])
+@pytest.mark.parametrize(
+    "path", ["/red", "/red#part", "/hops/3", "/zipped", "/flaky", "/drops", "/busy", "/trickle", "/short"]
+)
 def test_pictures_arrive(shop: Shop, path: str) -> None:
     assert read(shop.url(path)) == RED_PNG
 
@@ -64,6 +66,7 @@ def test_what_is_sent(shop: Shop) -> None:
         ("/json", "the URL answered with a JSON document, not a picture", 1),
         ("/loop", "more than 3 redirects", 4),
         ("/hops/4", "more than 3 redirects", 4),
+        ("/long", "the connection broke (3 attempts)", 3),
         ("/huge", "1000000000 bytes, larger than 1000000", 1),
         ("/endless", "larger than 1000000 bytes", 1),
         ("/bomb", "larger than 1000000 bytes", 1),
@@ -242,7 +245,7 @@ def _self_signed(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("max_bytes", 0), ("retries", -1), ("timeout", 0), ("deadline", float("nan")),
+    [("max_bytes", 0), ("per_host", 0), ("retries", -1), ("timeout", 0), ("deadline", float("nan")),
      ("user_agent", "a\nb"), ("proxy", "secret@proxy:3128")],
 )  # fmt: skip
 def test_limits_that_make_no_sense(setting: str, value: Any) -> None:

@@ -201,10 +201,10 @@ class TestToken:
         from mm_milvus.store.failures import translated
 
         with Store(Settings(uri=guarded.uri, token="root:Milvus")) as root:
-            root._client.create_user("clerk", f"clerk-{SECRET}")
+            root._link.client.create_user("clerk", f"clerk-{SECRET}")
         with Store(Settings(uri=guarded.uri, token=f"clerk:clerk-{SECRET}")) as clerk:
             with pytest.raises(AuthenticationFailed) as caught, translated("cannot create it"):
-                clerk._client.create_collection("theirs", dimension=4, timeout=5)
+                clerk._link.client.create_collection("theirs", dimension=4, timeout=5)
             assert str(caught.value).startswith(
                 "cannot create it: the user of the token has no right to do so"
             )

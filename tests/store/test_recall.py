@@ -51,7 +51,7 @@ def make(store: Store, fused: np.ndarray, image_dim: int, ranks: np.ndarray | No
 
 def _wait_for_index(store: Store, collection: Collection, rows: int) -> None:
     """Until the index covers every row and Bounded searches see them."""
-    client = store._client
+    client = store._link.client
     for _ in range(600):
         index = client.describe_index(collection.name, "fused")
         done = int(index.get("indexed_rows", rows)) >= rows and not int(index.get("pending_index_rows", 0))
