@@ -209,7 +209,7 @@ ingest_options = compose(
         "--image-weight", type=float, metavar="W", help="Picture's share in the fusion sum. Default: 0.5."
     ),
     setting("--text-weight", type=float, metavar="W", help="Text's share in the fusion sum. Default: 0.5."),
-    setting("--batch-size", type=int, metavar="N", help="Products per batch. Default: 32, on CUDA 256."),
+    setting("--batch-size", type=int, metavar="N", help="Products per batch. Default: 16, on CUDA 256."),
     setting("--rejects", metavar="FILE", help="File for rejected rows. Default: beside the catalog."),
     setting(
         "--max-reject-rate",

@@ -91,7 +91,7 @@ class Settings(BaseModel):
         None, ge=1, le=32768, description="HNSW search width on a server (256; 1,024 with a filter)"
     )
     # ingest
-    batch_size: int | None = Field(None, ge=1, le=4096, description="products per batch (32; 256 on CUDA)")
+    batch_size: int | None = Field(None, ge=1, le=4096, description="products per batch (16; 256 on CUDA)")
     rejects: Path | None = Field(None, description="file of rejected rows; default beside the catalog")
     max_reject_rate: float = Field(
         0.05, ge=0, le=1, description="share of rejected rows that is still a success"

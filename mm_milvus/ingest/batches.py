@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mm_milvus.errors import MediaError, MmMilvusError
 from mm_milvus.ingest.plan import Item, Picture, plan
 from mm_milvus.ingest.slots import Slot, Slots
 from mm_milvus.media import decode_pixels
@@ -14,7 +15,7 @@ from mm_milvus.records import Product, Rejected
 
 if TYPE_CHECKING:
     from mm_milvus.config import Settings
-    from mm_milvus.encoders.base import Encoder, Prepared
+    from mm_milvus.encoders.base import Encoder
     from mm_milvus.ingest.items import ItemReader
     from mm_milvus.ingest.tally import Tally
     from mm_milvus.store import Collection
@@ -24,7 +25,8 @@ __all__ = ["Batch", "Planner"]
 _LOOKUP = (
     1_000  # rows of one look-up: on a server a strongly consistent one takes up to 0.2 s, whatever its size
 )
-_ON_CPU, _ON_CUDA = 32, 256  # products of a batch
+_ON_CPU, _ON_CUDA = 16, 256  # products of a batch
+_DECODED_TOGETHER = 8  # handing over a single picture costs as much as decoding a small one
 _PICTURES = 4  # per product of a batch, on average; more make a smaller batch
 
 
@@ -103,50 +105,66 @@ class Planner:
         return [item for item in items if not item.unchanged or item.failures]
 
     def _started(self, items: list[Item]) -> Batch:
+        files: list[tuple[Slot, bytes]] = []
         for item in items:
             if item.encode_image:
                 for picture in item.pictures:
-                    picture.slot = self._image_slot(picture)
+                    picture.slot = self._image_slot(picture, files)
                     picture.data = None
             if item.encode_text:
                 key = bytes.fromhex(item.text_hash)
                 found = self._texts.get(key)
                 self._tally.add(texts_shared=found is not None)
                 item.text_slot = found or self._texts.add(key, Slot(item.text))
+        for start in range(0, len(files), _DECODED_TOGETHER):
+            part = files[start : start + _DECODED_TOGETHER]
+            decoding = self._decoders.submit(self._decode, part)
+            for slot, _ in part:
+                slot.decoding = decoding
         return Batch(items, encode=True)
 
-    def _image_slot(self, picture: Picture) -> Slot:
+    def _image_slot(self, picture: Picture, files: list[tuple[Slot, bytes]]) -> Slot:
+        """The slot of a picture. A new one is downloaded from here on, or added to ``files``, to be decoded."""
         found = self._images.get(picture.identity)
         self._tally.add(images_shared=found is not None)
-        return found or self._images.add(picture.identity, self._decoding(picture))
-
-    def _decoding(self, picture: Picture) -> Slot:
-        """A slot whose picture is being fetched and decoded."""
-        prepared: Future[Prepared] = Future()
-        slot = Slot(prepared)
+        if found is not None:
+            return found
+        slot = self._images.add(picture.identity, Slot())
         if picture.data is not None:
-            self._decoders.submit(self._decode, picture.data, prepared)
+            files.append((slot, picture.data))
         else:
-            self._downloads.submit(self._download, picture.reference, slot, prepared)
+            slot.decoding = Future()
+            self._downloads.submit(self._download, picture.reference, slot, slot.decoding)
         return slot
 
-    def _download(self, reference: str, slot: Slot, prepared: Future[Prepared]) -> None:
+    def _download(self, reference: str, slot: Slot, decoding: Future[None]) -> None:
         try:
             with self._tally.clock("fetch"):
                 fetched = self._reader.pictures.fetch(reference)
             self._tally.add(bytes_read=len(fetched.data))
             slot.validator = fetched.validator
-            self._decoders.submit(self._decode, fetched.data, prepared)
-        except BaseException as error:
-            prepared.set_exception(error)
+            self._decoders.submit(self._decode_one, slot, fetched.data, decoding)
+        except MediaError as error:
+            slot.fail(error)
+            decoding.set_result(None)
+        except BaseException as error:  # whoever waits for the picture raises it
+            decoding.set_exception(error)
 
-    def _decode(self, data: bytes, prepared: Future[Prepared]) -> None:
+    def _decode_one(self, slot: Slot, data: bytes, decoding: Future[None]) -> None:
         try:
-            with self._tally.clock("decode"):
-                pixels = decode_pixels(data, smallest=self._encoder.smallest_side)
-                prepared.set_result(self._encoder.prepare(pixels))
-        except BaseException as error:
-            prepared.set_exception(error)
+            self._decode([(slot, data)])
+            decoding.set_result(None)
+        except BaseException as error:  # whoever waits for the picture raises it
+            decoding.set_exception(error)
+
+    def _decode(self, files: list[tuple[Slot, bytes]]) -> None:
+        with self._tally.clock("decode"):
+            for slot, data in files:
+                try:
+                    pixels = decode_pixels(data, smallest=self._encoder.smallest_side)
+                    slot.content = self._encoder.prepare(pixels)
+                except MmMilvusError as error:
+                    slot.fail(error)
 
 
 def _is_full(items: list[Item], size: int) -> bool:

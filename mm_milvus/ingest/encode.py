@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mm_milvus.errors import EncoderError, MmMilvusError
-from mm_milvus.ingest.slots import Slot, claim, release
+from mm_milvus.errors import EncoderError
+from mm_milvus.ingest.slots import Slot, claim, release, wait_until_done
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,23 +65,24 @@ class EncodeStage:
         return batch
 
     def _wait_for_pictures(self, slots: Sequence[Slot]) -> None:
-        futures = {content for slot in slots if (content := slot.content) is not None}
+        """Until they are decoded. Raises what nobody planned."""
+        futures = {future for slot in slots if (future := slot.decoding) is not None}
         while wait(futures, timeout=_POLL).not_done:
             if self._stopping.is_set():
                 raise Abandoned
-        if self._stopping.is_set() and any(future.exception() for future in futures):
+        if self._stopping.is_set() and any(slot.failure for slot in slots):
             raise Abandoned  # they may have failed because of the stop
+        for future in futures:
+            future.result()
 
     def _wait_for_others(self, slots: Sequence[Slot]) -> None:
-        for slot in slots:
-            while not slot.wait(_POLL):
-                if self._stopping.is_set():
-                    raise Abandoned
+        while not wait_until_done(slots, _POLL):
+            if self._stopping.is_set():
+                raise Abandoned
 
     def _fill(self, slots: Sequence[Slot], encode: Callable[[Sequence[Slot]], Array], counter: str) -> None:
         """``slots`` are claimed: each is filled, or failed, or given back when this raises."""
         try:
-            slots = [slot for slot in slots if not _failed_before(slot)]
             if slots:
                 with self._tally.clock("encode"):
                     vectors = self._each_or_none(slots, encode)
@@ -119,7 +120,7 @@ class EncodeStage:
 
     @staticmethod
     def _images(encoder: Encoder, slots: Sequence[Slot]) -> Array:
-        vectors: Array = encoder.encode_prepared([slot.prepared.result() for slot in slots]).numpy()
+        vectors: Array = encoder.encode_prepared([slot.content for slot in slots]).numpy()
         return vectors
 
     @staticmethod
@@ -133,17 +134,6 @@ def use_cores(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-
-
-def _failed_before(slot: Slot) -> bool:
-    """Whether the picture could not be fetched or decoded; then the slot is failed. Anything unplanned is raised."""
-    content: Any = slot.content
-    error = content.exception() if hasattr(content, "exception") else None
-    if isinstance(error, MmMilvusError):
-        slot.fail(error)
-    elif error is not None:
-        raise error
-    return error is not None
 
 
 def _settle(slot: Slot, vector: Array | EncoderError) -> bool:

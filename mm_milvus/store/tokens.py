@@ -36,13 +36,13 @@ def tokenize(text: str) -> str:
 def _tokens(run: str) -> Iterable[str]:
     if re.match(f"[{_HAN}]", run):
         return _jieba().cut(run)  # type: ignore[no-any-return]
-    plain = _ACCENT.sub("", unicodedata.normalize("NFD", run))
-    return (_stem(unicodedata.normalize("NFC", plain)),)
+    return (_stem(run),)
 
 
 @lru_cache(maxsize=65_536)
 def _stem(word: str) -> str:
-    return str(_stemmer().stemWord(word))
+    plain = _ACCENT.sub("", unicodedata.normalize("NFD", word))
+    return str(_stemmer().stemWord(unicodedata.normalize("NFC", plain)))
 
 
 @lru_cache(maxsize=1)

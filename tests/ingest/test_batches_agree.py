@@ -6,11 +6,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from mm_milvus.encoders import load_encoder
 from mm_milvus.encoders.base import Encoder
 from mm_milvus.records import IngestReport
-from tests.ingest.shops import Rows, Shop, assert_same, picture, rows
+from tests.encoders import tiny_models
+from tests.ingest.shops import Rows, Shop, assert_same, contents, picture, rows
 
 COUNT = 300
 BROKEN = {"cut.png": picture(0)[:40], "page.png": b"<html>sold out</html>", "empty.png": b""}
@@ -96,6 +99,23 @@ def test_the_size_of_the_batches_does_not_matter(seed: int, tmp_path: Path, enco
         assert (again.written, again.unchanged, again.rejected) == (0, one.written, one.rejected)
         assert refused_again == refused
         assert parts.client.verify(parts.catalog).ok
+
+
+def test_in_half_precision_vectors_agree_to_four_nines(tmp_path: Path) -> None:
+    """Sums of another order round in another way there."""
+    model = load_encoder(str(tiny_models.clip(tmp_path / "clip")), device="cpu", dtype="bfloat16")
+    draw(tmp_path, 6)
+    products = catalog(6)
+    with Shop(tmp_path, model, "whole.db") as whole, Shop(tmp_path, model, "parts.db") as parts:
+        ingest(whole, products, batch_size=COUNT)
+        ingest(parts, products, batch_size=7)
+        assert contents(whole.client) == contents(parts.client)
+        ids = whole.ids()
+        stored = [shop.client._open().vectors(ids) for shop in (whole, parts)]
+    ours, theirs = (np.stack([vectors[id][0] for id in ids]) for vectors in stored)
+    assert len(ids) > 200
+    cosines = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosines.min() >= 0.9999
 
 
 @pytest.mark.parametrize("seed", [4, 5])
