@@ -40,7 +40,7 @@ def reported(args: Sequence[str] | None) -> Iterator[None]:
         error.show()
         _fail(error.format_message(), type(error).__name__, error.exit_code, as_json, shown=True)
     except (click.Abort, KeyboardInterrupt) as error:
-        _fail("interrupted", "KeyboardInterrupt", INTERRUPTED, as_json, **_details(error))
+        _fail("interrupted", "Interrupted", INTERRUPTED, as_json, **_details(error))
     except OSError as error:
         if error.errno != errno.EPIPE:
             raise

@@ -64,12 +64,11 @@ def _ingest_with_report(shop: Client, catalog: str, yes: bool) -> None:
     try:
         with progress:
             report = shop.ingest(catalog, progress=progress, confirm=confirm, on_wait=progress.write)
-    except (TooManyRejects, DeletionRefused, Interrupted) as error:
-        _show(error.report)
-        raise
-    except MmMilvusError:
-        if progress.last is not None and progress.last.written:
-            say(f"{progress.last.written:,} rows were written before this happened; the same command goes on")
+    except (MmMilvusError, Interrupted) as error:
+        if error.report is not None:
+            _show(error.report)
+            if not isinstance(error, (TooManyRejects, DeletionRefused, Interrupted)):
+                say("what was written stays; the same command goes on from here")
         raise
     _show(report)
     _end(report)

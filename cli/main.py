@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -51,6 +52,7 @@ for command in (ingest, verify, query, info, get, collections, delete, drop, doc
 
 def main() -> None:
     """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a container is a Ctrl-C too
     try:
         cli(prog_name="mm-milvus")
     except SystemExit as end:

@@ -170,6 +170,11 @@ catalog_options = compose(
         help="Several pictures of a product: the mean of their vectors, or the first only. Default: mean.",
     ),
     setting(
+        "--image-root",
+        metavar="DIR",
+        help="Folder that relative picture paths start in. Default: that of the catalog.",
+    ),
+    setting(
         "--allow-root",
         multiple=True,
         metavar="DIR",
@@ -183,12 +188,11 @@ catalog_options = compose(
     ),
     setting(
         "--refetch",
-        type=click.Choice(["never", "changed", "always"]),
-        is_flag=False,
+        "refetch",
         flag_value="always",
-        help="Fetch pictures behind known URLs again: never, where their host says that they changed, or always "
-        "(--refetch alone). Default: changed.",
+        help="Fetch all pictures behind URLs again. Default: those of which their host says that they changed.",
     ),
+    setting("--no-refetch", "refetch", flag_value="never", help="Fetch no picture behind a known URL again."),
     setting("--picture-cache", metavar="DIR", help="Folder that keeps downloaded pictures. Default: none."),
     setting("--per-host", type=int, metavar="N", help="Downloads at a time from one host. Default: 8."),
     setting(
@@ -218,8 +222,7 @@ ingest_options = compose(
         help="Share of rejected rows that is still a success. Default: 0.05.",
     ),
     setting(
-        "--sync",
-        is_flag=True,
+        "--sync/--no-sync",
         default=None,
         help="Delete stored products that are no longer in the catalog. Default: they stay.",
     ),

@@ -35,7 +35,7 @@ def _arrow(field: str, columns: str | tuple[str, ...]) -> str:
 def report_lines(report: IngestReport) -> str:
     """The numbers of an ingest, the last line its speed."""
     counts = {"read": report.read, "written": report.written, "unchanged": report.unchanged}
-    counts |= {"rejected": report.rejected, "kept without picture": report.kept}
+    counts |= {"rejected": report.rejected, "kept, a picture missing": report.kept}
     if report.deleted:
         counts["deleted"] = report.deleted
     lines = [" · ".join(f"{count:,} {name}" for name, count in counts.items())]
@@ -72,8 +72,8 @@ def picture_warning(report: IngestReport) -> str | None:
     if 2 * report.kept <= stored:
         return None
     return (
-        f"warning: {report.kept:,} of {products(stored)} {'has' if stored == 1 else 'have'} no picture; "
-        "see the reasons above (--allow-root DIR lets pictures lie outside the catalog's folder)"
+        f"warning: {report.kept:,} of {products(stored)} {'lacks' if stored == 1 else 'lack'} a picture that the "
+        "catalog names; see the reasons above (--allow-root DIR lets pictures lie outside the catalog's folder)"
     )
 
 
@@ -114,9 +114,11 @@ def print_preview(preview: Preview) -> None:
         say("\nfirst rejects")
         for rejected in preview.rejected:
             say(f"  {_reject_line(rejected)}")
+        if (more := preview.rejected_count - len(preview.rejected)) > 0:
+            say(f"  ... and {more:,} more in these rows")
 
 
 def _reject_line(rejected: Rejected) -> str:
     name = f" ({one_line(rejected.id)})" if rejected.id else ""
-    kept = ", kept without picture" if rejected.kept else ""
+    kept = ", kept without it" if rejected.kept else ""
     return f"line {rejected.line}{name}: {rejected.stage}: {one_line(rejected.reason)}{kept}"

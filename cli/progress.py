@@ -42,7 +42,10 @@ class Progress:
     def __call__(self, report: IngestReport) -> None:
         self.last = report
         if self._bar is not None:
-            self._bar.set_postfix(written=report.written, rejected=report.rejected, refresh=False)
+            encoded = report.images_encoded + report.texts_encoded
+            self._bar.set_postfix(
+                encoded=encoded, written=report.written, rejected=report.rejected, refresh=False
+            )
             self.rows(report.read)
 
     def rows(self, count: int) -> None:

@@ -35,6 +35,7 @@ class IngestOptions(TypedDict, total=False):
     batch_size: int
     rejects: str | os.PathLike[str]
     max_reject_rate: float
+    image_root: str | os.PathLike[str]
     allow_root: Sequence[str | os.PathLike[str]]
     allow_private_hosts: bool
     missing_image: str
@@ -140,6 +141,8 @@ class Client:
         from mm_milvus.store import Store
 
         settings = self.settings.replace(**_listed(options))
+        if settings.dry_run:
+            raise ConfigError("dry_run is set, and an ingest would store products: call preview() instead")
         stamp = self._existing_stamp()
         catalog = ingest.open_source(source, settings, stamp)
         encoders = self._replicas(stamp)

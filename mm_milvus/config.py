@@ -96,6 +96,9 @@ class Settings(BaseModel):
     max_reject_rate: float = Field(
         0.05, ge=0, le=1, description="share of rejected rows that is still a success"
     )
+    image_root: Path | None = Field(
+        None, description="folder that relative picture paths start in; default that of the catalog"
+    )
     allow_root: Annotated[tuple[Path, ...], BeforeValidator(_split)] = Field(
         (), description="folders outside the catalog's own that pictures may come from"
     )

@@ -61,9 +61,13 @@ __all__ = [
 
 
 class MmMilvusError(Exception):
-    """Base of all errors of this package. ``exit_code`` is what the command line exits with."""
+    """Base of all errors of this package. ``exit_code`` is what the command line exits with.
+
+    ``report`` is that of an ingest which the error ended: what it had done until then.
+    """
 
     exit_code = 1
+    report: IngestReport | None = None
 
 
 class ConfigError(MmMilvusError):

@@ -88,3 +88,10 @@ def test_a_misspelt_encoder_is_not_looked_for_on_the_hub(tmp_path: Path) -> None
     misspelt = pytest.raises(EncoderError, match="'offlin'; did you mean 'offline'")
     with Client(tmp_path / "shop.db", encoder="offlin") as shop, misspelt:
         shop.ingest(catalog)
+
+
+def test_a_dry_run_stores_nothing(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "title": "b"}\n')
+    with Client(tmp_path / "x.db") as shop, pytest.raises(ConfigError, match=r"preview\(\)"):
+        shop.ingest(tmp_path / "c.jsonl", dry_run=True)
+    assert not (tmp_path / "x.db").exists()

@@ -68,7 +68,7 @@ def is_red_shoe(hit: Hit) -> bool:
 
 
 def test_the_demo_shows_three_tables_that_answer_their_questions(demo: Demo) -> None:
-    assert "86 read · 86 written · 0 unchanged · 0 rejected · 0 kept without picture" in demo.printed
+    assert "86 read · 86 written · 0 unchanged · 0 rejected · 0 kept, a picture missing" in demo.printed
     words, picture, mixed = tables(demo.printed)
     assert all(id.startswith("backpack-") for id in words)
     assert picture[0] == "runners-white-1"

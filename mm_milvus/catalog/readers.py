@@ -102,7 +102,7 @@ def parse_row(number: int, data: bytes) -> RawRow | Rejected:
     try:
         values = _parse_object(data)
         if _is_reject(values):
-            return _unwrap(number, values["record"])
+            return _unrepaired(number, values) or _unwrap(number, values["record"])
     except _Unreadable as problem:
         return Rejected(number, None, "read", str(problem), snippet(data))
     return RawRow(number, values)
@@ -131,6 +131,20 @@ def _parse_object(data: bytes) -> dict[str, Any]:
 
 def _is_reject(values: dict[str, Any]) -> bool:
     return values.keys() - {"kept"} == _REJECT_KEYS
+
+
+def _unrepaired(number: int, line: dict[str, Any]) -> Rejected | None:
+    """The same reject again, where nothing about the row itself shows that it is one: alone it would be stored."""
+    reason, record = str(line["reason"]), line["record"]
+    if reason.startswith("duplicate id") and isinstance(record, dict):
+        values = {str(value).strip() for value in record.values()}
+        if line["id"] in values:
+            return Rejected(
+                number, line["id"], "map", f"{reason.partition(';')[0]}; give it another id", record
+            )
+    if "not valid UTF-8" in reason and isinstance(record, str) and "\ufffd" in record:
+        return Rejected(number, None, "read", reason, record)
+    return None
 
 
 def _unwrap(number: int, record: Any) -> RawRow | Rejected:

@@ -48,7 +48,7 @@ class RejectsFile:
                 self._remove_stale()
         except OSError as error:
             raise CatalogError(
-                f"cannot replace the rejects file {self.path}: {error.strerror or error}"
+                f"cannot replace the rejects file {self.path}: {error.strerror or error}; --rejects names another"
             ) from error
         return self
 

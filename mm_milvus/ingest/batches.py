@@ -114,7 +114,7 @@ class Planner:
             if item.encode_text:
                 key = bytes.fromhex(item.text_hash)
                 found = self._texts.get(key)
-                self._tally.add(texts_shared=found is not None)
+                item.text_shared = found is not None
                 item.text_slot = found or self._texts.add(key, Slot(item.text))
         for start in range(0, len(files), _DECODED_TOGETHER):
             part = files[start : start + _DECODED_TOGETHER]
@@ -125,9 +125,8 @@ class Planner:
 
     def _image_slot(self, picture: Picture, files: list[tuple[Slot, bytes]]) -> Slot:
         """The slot of a picture. A new one is downloaded from here on, or added to ``files``, to be decoded."""
-        found = self._images.get(picture.identity)
-        self._tally.add(images_shared=found is not None)
-        if found is not None:
+        if (found := self._images.get(picture.identity)) is not None:
+            picture.shared = True
             return found
         slot = self._images.add(picture.identity, Slot())
         if picture.data is not None:

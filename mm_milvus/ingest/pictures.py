@@ -24,6 +24,7 @@ class Pictures:
     """Reads the pictures that a catalog names. Its methods may be called by several threads."""
 
     def __init__(self, root: Path, settings: Settings) -> None:
+        root = root if settings.image_root is None else settings.image_root.expanduser().resolve()
         self._root = root
         roots = (root, *(folder.expanduser() for folder in settings.allow_root))
         policy = MediaPolicy(

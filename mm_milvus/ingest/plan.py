@@ -39,6 +39,7 @@ class Picture:
     data: bytes | None = None  # of local pictures, until they are decoded
     validator: str | None = None  # of a URL: what its host says of the version; None when it was not asked
     slot: Slot | None = None  # where its vector will be, when it has to be encoded
+    shared: bool = False  # the slot is that of an identical one before
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +60,7 @@ class Item:
     encode_image: bool = True
     encode_text: bool = True
     text_slot: Slot | None = None
+    text_shared: bool = False
     image_vec: Array | None = None  # (D_image,) unit norm
     text_vec: Array | None = None  # (D_text,) unit norm
 
@@ -81,10 +83,15 @@ class Item:
         )
 
     @property
+    def keeps_stored(self) -> bool:
+        """Whether the stored picture has to do, for none of the catalog's can be had."""
+        return self.old is not None and self.old.has_image and bool(self.failures) and not self.pictures
+
+    @property
     def same_image(self) -> bool:
-        """Whether the stored row was made from these pictures. A version that nobody tells counts as the same."""
+        """Whether the picture part of the stored row stays. A version that nobody tells counts as the same."""
         if self.old is None or not self.same_addresses:
-            return False
+            return self.keeps_stored
         urls = [picture for picture in self.pictures if picture.url]
         if self.refetch and urls:
             return False

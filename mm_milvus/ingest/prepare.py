@@ -54,6 +54,7 @@ class Preview:
     rows_read: int
     rows_estimate: int | None  # of the whole catalog
     rejected: tuple[Rejected, ...]  # the first 20; ``kept`` where only a picture of the first 100 rows fails
+    rejected_count: int  # of all that were found
 
 
 def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
@@ -63,22 +64,31 @@ def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
     rows = list(islice(catalog.products(), _PREVIEW_ROWS))
     products = [row for row in rows if isinstance(row, Product)]
     rejected = [row for row in rows if isinstance(row, Rejected)]
-    rejected += _unreadable_pictures(catalog, products[:_PREVIEW_PICTURES], settings)
+    rejected += _unreadable_pictures(catalog, text_fields, products[:_PREVIEW_PICTURES], settings)
     return Preview(
         source=str(source),
         kind=catalog.kind,
         mapping=dict(catalog.mapping),
         schema=catalog.schema,
         text_fields=text_fields,
-        texts=tuple((p.id, render_text(p.attributes, text_fields, PREVIEW_CHARS)) for p in products[:3]),
+        texts=tuple(_texts(products, text_fields)),
         rows_read=len(rows),
         rows_estimate=catalog.estimate() if len(rows) == _PREVIEW_ROWS else len(rows),
         rejected=tuple(sorted(rejected, key=lambda row: row.line)[:20]),
+        rejected_count=len(rejected),
     )
 
 
+def _texts(products: Sequence[Product], text_fields: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Of the first three products that have any."""
+    rendered = (
+        (product.id, render_text(product.attributes, text_fields, PREVIEW_CHARS)) for product in products
+    )
+    return islice((pair for pair in rendered if pair[1]), 3)
+
+
 def _unreadable_pictures(
-    catalog: Catalog, products: Sequence[Product], settings: Settings
+    catalog: Catalog, text_fields: Sequence[str], products: Sequence[Product], settings: Settings
 ) -> Iterator[Rejected]:
     """Products whose picture file cannot be read: a wrong path is what most often goes wrong with a new catalog."""
     with Pictures(catalog.root, settings) as pictures:
@@ -88,8 +98,10 @@ def _unreadable_pictures(
                     if not is_url(reference):
                         decode_pixels(pictures.fetch(reference).data, smallest=1)
                 except MediaError as error:
+                    text = render_text(product.attributes, text_fields, 1)
+                    kept = bool(text or product.images[1:]) and settings.missing_image == "keep"
                     yield Rejected(
-                        product.line, product.id, error.stage, str(error), product.record, kept=True
+                        product.line, product.id, error.stage, str(error), product.record, kept=kept
                     )
 
 

@@ -25,7 +25,7 @@ class CatalogIds:
 
     def __init__(self) -> None:
         self._seen = SeenIds()
-        self.unreadable: int | None = None  # line of the first row whose id is not known
+        self.unreadable = ""  # why it is not known which products the catalog has
 
     def __contains__(self, id: str) -> bool:
         return id in self._seen
@@ -34,9 +34,11 @@ class CatalogIds:
         """A rejected row is in the catalog all the same: what is stored of it stays."""
         if row.id is not None:
             self._seen.add(row.id)
-        damaged = isinstance(row, Rejected) and (row.id is None or row.stage == "read" or row.last)
-        if damaged and self.unreadable is None:
-            self.unreadable = row.line
+        if isinstance(row, Rejected) and row.last:
+            self.unreadable = f"the catalog was not read to its end (line {row.line}: {row.reason})"
+        elif isinstance(row, Rejected) and (row.id is None or row.stage == "read"):
+            could_be = f"line {row.line} of the catalog has no readable id, so that it could be any product"
+            self.unreadable = self.unreadable or could_be
 
 
 def delete_missing(
@@ -47,10 +49,8 @@ def delete_missing(
     Raises Refused when the catalog has rows without a readable id, or when the share to delete is above ``most`` and
     ``confirm`` does not agree.
     """
-    if ids.unreadable is not None:
-        raise Refused(
-            f"line {ids.unreadable} of the catalog has no readable id, so that it could be any product"
-        )
+    if ids.unreadable:
+        raise Refused(ids.unreadable)
     extra: list[str] = []
     stored = 0
     for row in collection.scan():
@@ -60,7 +60,7 @@ def delete_missing(
     if len(extra) > most * stored and not (confirm is not None and confirm(len(extra), stored)):
         raise Refused(
             f"{len(extra):,} of {stored:,} stored products are not in the catalog, more than the max_delete_rate of "
-            f"{most:g} allows"
+            f"{most:g} allows; --yes deletes them all the same"
         )
     collection.delete_ids(extra)
     return len(extra)

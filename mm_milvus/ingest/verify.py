@@ -50,10 +50,11 @@ def verify(
             reader.compare(items, stored)
             for item in items:
                 _drop_unreadable(item, pictures, keeps=keeps)
-                if not item.unchanged:
-                    usable = (item.text or item.pictures) and (keeps or not item.failures)
-                    kind = "missing" if item.old is None else "stale"
-                    check.note(kind if usable else "rejected", item.product.id)
+                content = item.text or item.pictures or item.keeps_stored
+                if not content or (item.failures and not keeps):
+                    check.note("rejected", item.product.id)
+                elif not item.unchanged:
+                    check.note("missing" if item.old is None else "stale", item.product.id)
             if progress is not None:
                 progress(check.counts["read"])
     check.scan(collection)

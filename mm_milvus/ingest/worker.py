@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from mm_milvus.catalog import Catalog, RejectsFile, default_rejects_path
-from mm_milvus.errors import ConfigError, DeletionRefused, Interrupted, TooManyRejects
+from mm_milvus.errors import ConfigError, DeletionRefused, Interrupted, MmMilvusError, TooManyRejects
 from mm_milvus.ingest.batches import Batch, Planner
 from mm_milvus.ingest.encode import Abandoned, EncodeStage, use_cores
 from mm_milvus.ingest.items import ItemReader
@@ -72,6 +72,9 @@ def run(
             with tally.clock("write"):
                 collection.flush()
             _finish(collection, settings, tally, ids, confirm)
+        except MmMilvusError as error:
+            error.report = tally.report()
+            raise
         except KeyboardInterrupt:
             flow.stop()
             if waits is not None:
@@ -90,18 +93,19 @@ def _finish(
     collection: Collection, settings: Settings, tally: Tally, ids: CatalogIds | None, confirm: Confirm | None
 ) -> None:
     """What can be said only after the last row: whether too much was refused, and what has to be deleted."""
+    report = tally.report()
+    if report.read and report.rejected / report.read > settings.max_reject_rate:
+        untouched = "; nothing was deleted" if ids is not None else ""
+        raise TooManyRejects(
+            f"{report.rejected} of {report.read} rows were rejected, more than the max_reject_rate of "
+            f"{settings.max_reject_rate:g} allows; see {report.rejects_file}{untouched}",
+            report,
+        )
     if ids is not None:
         try:
             tally.add(deleted=delete_missing(collection, ids, settings.max_delete_rate, confirm))
         except Refused as error:
             raise DeletionRefused(f"nothing was deleted: {error}", tally.report()) from error
-    report = tally.report()
-    if report.read and report.rejected / report.read > settings.max_reject_rate:
-        raise TooManyRejects(
-            f"{report.rejected} of {report.read} rows were rejected, more than the max_reject_rate of "
-            f"{settings.max_reject_rate:g} allows; see {report.rejects_file}",
-            report,
-        )
 
 
 class _Flow:

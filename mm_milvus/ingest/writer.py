@@ -45,6 +45,10 @@ class Writer:
         """Takes over what was encoded, refuses what could not be, and writes when enough has come together."""
         for item in batch.items:
             _take_vectors(item)
+        self._tally.add(
+            images_shared=sum(picture.shared for item in batch.items for picture in item.pictures),
+            texts_shared=sum(item.text_shared for item in batch.items),
+        )
         items = [item for item in batch.items if self._worth_writing(item)]
         with self._tally.clock("write"):
             for item, fused in zip(items, self._fuse(items), strict=True):
@@ -84,9 +88,13 @@ class Writer:
             self._tally.reject_item(item, "encode", str(item.text_slot.failure))
             return False
         if item.failures:
-            kept = bool(item.text or item.pictures) and self._keeps
+            # Of a vector that mixes both, a picture cannot be kept beside a new text.
+            stays = item.keeps_stored and (self._fusion.name == "blocks" or item.same_text)
+            kept = bool(item.text or item.pictures or stays) and self._keeps
+            kept = kept and (stays or not item.keeps_stored)
             reason = "; ".join(str(error) for error in item.failures)
             reason += "" if kept or item.text else " (and the row has no text)"
+            reason += " (the stored picture stays)" if kept and stays else ""
             stage = getattr(item.failures[0], "stage", "encode")
             self._tally.reject_item(item, stage, reason, kept=kept)
             if not kept:
@@ -107,7 +115,7 @@ class Writer:
             for item in items:
                 if item.product.id in stored:
                     image, text = self._fusion.split(stored[item.product.id][0])
-                    if item.same_image and item.pictures:
+                    if item.same_image and item.old is not None and item.old.has_image:
                         item.image_vec = image
                     if item.same_text and item.text:
                         item.text_vec = text
@@ -143,7 +151,7 @@ def _row(item: Item, fused: Array) -> Row:
         id=item.product.id,
         text=item.text,
         fused=fused,
-        has_image=bool(item.pictures) if reused else item.image_vec is not None,
+        has_image=item.old.has_image if item.old is not None and reused else item.image_vec is not None,
         has_text=bool(item.text),
         attributes=item.product.attributes,
         image=item.image,

@@ -27,7 +27,7 @@ from mm_milvus.media.cache import Kept, PictureCache
 from mm_milvus.media.hosts import HostUnavailable, resolve
 from mm_milvus.media.network import Clock, GuardedBackend, OutOfTime
 from mm_milvus.media.policy import MediaPolicy
-from mm_milvus.media.politeness import LONGEST_PAUSE, Hosts
+from mm_milvus.media.politeness import LONGEST_PAUSE, HostClosed, Hosts
 from mm_milvus.media.references import Fetched, one_line, show
 from mm_milvus.media.sniff import sniff
 from mm_milvus.media.urls import parse_url, redirected
@@ -89,6 +89,7 @@ class Downloader:
         self._pool = self._open_pool()
         self._hosts = Hosts(policy.per_host, self._clock)
         self._head_agrees: dict[str, bool] = {}  # host -> its HEAD gives the validators of its GET
+        self._firsts: dict[str, threading.Lock] = {}
         self._running = 0
         self._idle = threading.Condition()
 
@@ -107,7 +108,12 @@ class Downloader:
             kept = self._kept(parsed)
             if kept is not None and kept.fresh():
                 return Fetched(kept.data, kept.validator)
-            answer = self._with_retries(parsed, _Question(kept=kept, retries=self._policy.retries))
+            try:
+                answer = self._with_retries(parsed, _Question(kept=kept, retries=self._policy.retries))
+            except MediaError as error:
+                if kept is None or not _is_away(error) or self._stop.is_set():
+                    raise
+                return Fetched(kept.data, kept.validator)
             if answer.status == _NOT_MODIFIED and kept is not None:
                 if _is_of(answer, kept):
                     # Its ETag may have become a weak one: the newest is what comes next time.
@@ -124,6 +130,15 @@ class Downloader:
         The first picture of a host is asked for by HEAD and by a GET whose body is not read. Only where the two
         agree is HEAD alone trusted for the next ones: what counts is what GET says, since ``fetch`` uses that.
         """
+        parsed = parse_url(url)
+        if parsed.host in self._head_agrees:
+            return self._validator(url)
+        with self._idle:
+            first = self._firsts.setdefault(parsed.host, threading.Lock())
+        with first:  # the others wait for what the first one finds out
+            return self._validator(url)
+
+    def _validator(self, url: str) -> str:
         with self._picture(url):
             parsed = parse_url(url)
             agrees = self._head_agrees.get(parsed.host)
@@ -304,6 +319,11 @@ class Downloader:
         if not data:
             raise MediaError("the URL answered with nothing", stage="fetch")
         return bytes(data)
+
+
+def _is_away(error: MediaError) -> bool:
+    """Whether the host gives no answer now; one that says that there is no picture does."""
+    return isinstance(error, (HostClosed, OutOfTime)) or isinstance(error.__cause__, _Retryable)
 
 
 def _accepted(answer: Answer, question: _Question) -> Answer:

@@ -20,11 +20,15 @@ from mm_milvus.media.network import Clock
 from mm_milvus.media.references import one_line
 from mm_milvus.media.waiting import STEP
 
-__all__ = ["LONGEST_PAUSE", "Host", "Hosts"]
+__all__ = ["LONGEST_PAUSE", "Host", "HostClosed", "Hosts"]
 
 LONGEST_PAUSE = 30.0  # seconds; a server that asks for more has the picture counted as failed
 _FAILURES = 10
 _FIRST_CLOSURE, _LONGEST_CLOSURE = 5.0, 60.0  # seconds
+
+
+class HostClosed(MediaError):
+    """A host that has not answered for some time is not asked."""
 
 
 class Host:
@@ -79,7 +83,7 @@ class Host:
     def _refuse_while_closed(self, now: float) -> None:
         if self._length and now < self._closed_until:
             left = max(1.0, self._closed_until - now)
-            raise MediaError(
+            raise HostClosed(
                 f"{one_line(self._name)} {self._reason}; not asked again for {left:.0f} s", stage="fetch"
             )
 

@@ -35,6 +35,14 @@ __all__ = ["Store"]
 _PROBE_SECONDS = 5.0
 _CONNECT_SECONDS = 10.0
 _PORT = 19530
+# gRPC keeps one memory of failures per address for the whole process, and tries a server that was away for half a
+# minute only every 16 s, whoever asks. Its pings between calls make servers say "too many pings".
+_CHANNEL = {
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+    "grpc.keepalive_permit_without_calls": False,
+}
 _EXPECTED = "expected http://host:port, https://host:port or a local path"
 _ADDRESS = re.compile(r"(?:https?:/?)?[\w.-]+:\d+/?|\[[0-9a-fA-F:.]+\]:\d+|https?:.*", re.IGNORECASE)
 _USERINFO = re.compile(r"(://)[^/?#]*@")
@@ -249,7 +257,9 @@ def _client(uri: str, settings: Settings, seconds: float) -> MilvusClient:
 
     silence()  # again: the import sets levels of its own
     timeout = min(settings.timeout, seconds)
-    return MilvusClient(uri, token=settings.token or "", timeout=timeout, dedicated=True)
+    return MilvusClient(
+        uri, token=settings.token or "", timeout=timeout, dedicated=True, grpc_options=_CHANNEL
+    )
 
 
 def _not_milvus(settings: Settings, error: ConnectionFailed) -> ConnectionFailed:

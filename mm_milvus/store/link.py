@@ -120,7 +120,7 @@ class Link:
         if waited < self._retry_seconds and not self._stop.is_set():
             if self._on_wait is not None:
                 state = "no answer" if isinstance(error, ConnectionFailed) else "not ready"
-                self._on_wait(f"{self._uri}: {state}, trying again ({waited:.0f} s)")
+                self._on_wait(f"{self._uri}: {state} for {waited:.0f} s, trying again")
             jittered = pause * random.uniform(0.5, 1.0)
             if not self._stop.wait(min(jittered, self._retry_seconds - waited)):
                 return

@@ -107,3 +107,27 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     rejects = RejectsFile(tmp_path / "x")
     with pytest.raises(CatalogError, match="No space left"):
         rejects.write(Rejected(1, None, "read", "broken"))
+
+
+def test_what_was_not_repaired_is_refused_again(tmp_path: Path) -> None:
+    """Alone, the second row of an id and a line of replaced bytes would look like good products."""
+    catalog = tmp_path / "shop.jsonl"
+    catalog.write_bytes(
+        b'{"id": "a", "title": "one"}\n{"id": "a", "title": "two"}\n{"id": "b", "title": "caf\xe9"}\n'
+    )
+    path = tmp_path / "shop.rejects.jsonl"
+    with RejectsFile(path) as rejects:
+        for row in open_catalog(catalog, Settings()).products():
+            if isinstance(row, Rejected):
+                rejects.write(row)
+    assert rejects.count == 2
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"id": "z", "title": "a row of its own"}\n')
+    again = list(open_catalog(path, Settings()).products())
+    assert [(row.id, row.stage) for row in again if isinstance(row, Rejected)] == [
+        ("a", "map"),
+        (None, "read"),
+    ]
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"record": {"id": "a"', '"record": {"id": "c"').replace("\ufffd", "é"))
+    assert [row.id for row in open_catalog(path, Settings()).products()] == ["c", "b", "z"]

@@ -87,7 +87,7 @@ def test_an_ingest_shows_its_mapping_and_its_numbers(folder: Path, ingested: Res
     assert ingested.stderr == ""
     lines = ingested.stdout.splitlines()
     assert lines[0].startswith("mapping: id <- sku, title <- name, image <- image_url")
-    assert "7 read · 6 written · 0 unchanged · 1 rejected · 0 kept without picture" in lines
+    assert "7 read · 6 written · 0 unchanged · 1 rejected · 0 kept, a picture missing" in lines
     assert lines[-1].startswith("products: ")
 
 
@@ -97,10 +97,10 @@ def test_an_ingest_says_what_went_wrong_with_its_pictures(tmp_path: Path) -> Non
     catalog.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     done = _run(tmp_path, "ingest", str(catalog))
     lines = done.stdout.splitlines()
-    assert lines[1] == "3 read · 3 written · 0 unchanged · 0 rejected · 3 kept without picture"
+    assert lines[1] == "3 read · 3 written · 0 unchanged · 0 rejected · 3 kept, a picture missing"
     assert lines[2].startswith("  3 × fetch, first on line 1: ")
     assert done.stderr == (
-        "warning: 3 of 3 products have no picture; see the reasons above "
+        "warning: 3 of 3 products lack a picture that the catalog names; see the reasons above "
         "(--allow-root DIR lets pictures lie outside the catalog's folder)\n"
     )
     catalog.write_text('{"id": "a", "title": "shoe"}\n', encoding="utf-8")

@@ -144,7 +144,7 @@ def test_local_pictures(
         found = json.loads(out)
         assert (found["error"], found["kind"], found["exit_code"]) == (
             "interrupted",
-            "KeyboardInterrupt",
+            "Interrupted",
             130,
         )
         report = found["report"]
@@ -203,6 +203,6 @@ def test_before_anything_was_done(tmp_path: Path, encoder: Encoder, undisturbed:
     Shop(tmp_path).write(catalog(tmp_path))
     prelude = 'from mm_milvus import encoders\nslow(encoders, "load_replicas", "mark", 5)\n'
     out, _ = interrupted(start(tmp_path, prelude, "--json"), (tmp_path / "mark").exists)
-    assert json.loads(out) == {"error": "interrupted", "kind": "KeyboardInterrupt", "exit_code": 130}
+    assert json.loads(out) == {"error": "interrupted", "kind": "Interrupted", "exit_code": 130}
     with Shop(tmp_path, encoder) as shop:
         assert shop.client.ingest(shop.catalog).written == COUNT

@@ -123,18 +123,19 @@ def test_rejected_rows_are_in_the_catalog_all_the_same(small: Shop) -> None:
     (small.folder / "a.png").unlink()  # fetch
     del products[19]
     report = small.ingest(products, sync=True, max_reject_rate=1)
-    assert (report.rejected, report.deleted) == (3, 1)
+    assert (report.rejected, report.kept, report.deleted) == (2, 1, 1)
     assert small.ids() == ["bare", *(f"p{n:04}" for n in range(19))]
 
 
-def test_too_many_rejects_are_told_after_it(small: Shop) -> None:
+def test_an_ingest_that_rejects_too_much_deletes_nothing(small: Shop) -> None:
     products = rows(20, price=1.0)
     small.ingest(products)
     for product in products[:4]:
         product["price"] = "cheap"
-    with pytest.raises(TooManyRejects) as caught:
+    with pytest.raises(TooManyRejects, match="nothing was deleted") as caught:
         small.ingest(products[:18], sync=True)
-    assert (caught.value.report.deleted, caught.value.report.rejected) == (2, 4)
+    assert (caught.value.report.deleted, caught.value.report.rejected) == (0, 4)
+    assert len(small.ids()) == 20
 
 
 def test_ids_that_are_hard_to_quote(small: Shop) -> None:
@@ -171,7 +172,7 @@ def test_the_command_refuses_with_12_and_its_report(small: Shop) -> None:
     assert refused.exit_code == 12
     assert refused.stderr == (
         "error: nothing was deleted: 10 of 20 stored products are not in the catalog, "
-        "more than the max_delete_rate of 0.2 allows\n"
+        "more than the max_delete_rate of 0.2 allows; --yes deletes them all the same\n"
     )
     assert "10 read · 0 written · 10 unchanged · 0 rejected" in refused.stdout
     as_json = command(small, "--json")

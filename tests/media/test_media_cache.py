@@ -59,6 +59,15 @@ def test_a_picture_that_has_not_changed_is_not_sent_again(shop: Shop, folder: Pa
     assert kept(folder) == entries
 
 
+def test_while_its_host_is_away_the_kept_picture_is_used(folder: Path) -> None:
+    with serve() as shop:
+        url = shop.url("/etag")
+        first = fetch(url, folder)
+    assert fetch(url, folder, retries=0, timeout=1.0) == first
+    with pytest.raises(MediaError, match="cannot connect"):
+        fetch(url, folder.with_name("empty"), retries=0, timeout=1.0)
+
+
 def test_the_kept_bytes_are_what_comes_back(
     shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
