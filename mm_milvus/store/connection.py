@@ -36,13 +36,14 @@ _PROBE_SECONDS = 5.0
 _CONNECT_SECONDS = 10.0
 _PORT = 19530
 # gRPC keeps one memory of failures per address for the whole process, and tries a server that was away for half a
-# minute only every 16 s, whoever asks. Its pings between calls make servers say "too many pings".
+# minute only every 16 s, whoever asks. Its pings between calls make servers say "too many pings", on stderr too.
 _CHANNEL = {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.max_reconnect_backoff_ms": 2_000,
     "grpc.keepalive_permit_without_calls": False,
 }
+_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}  # to a server in this very process
 _EXPECTED = "expected http://host:port, https://host:port or a local path"
 _ADDRESS = re.compile(r"(?:https?:/?)?[\w.-]+:\d+/?|\[[0-9a-fA-F:.]+\]:\d+|https?:.*", re.IGNORECASE)
 _USERINFO = re.compile(r"(://)[^/?#]*@")
@@ -257,8 +258,9 @@ def _client(uri: str, settings: Settings, seconds: float) -> MilvusClient:
 
     silence()  # again: the import sets levels of its own
     timeout = min(settings.timeout, seconds)
+    channel = _CHANNEL if is_server(settings.uri) else _CHANNEL | _NO_PINGS
     return MilvusClient(
-        uri, token=settings.token or "", timeout=timeout, dedicated=True, grpc_options=_CHANNEL
+        uri, token=settings.token or "", timeout=timeout, dedicated=True, grpc_options=channel
     )
 
 
