@@ -39,7 +39,7 @@ def reingest(context: Context) -> Iterator[tuple[str, Measured]]:
 
 def duplicates(context: Context) -> Iterator[tuple[str, Measured]]:
     """Each picture and each title twice, against all different."""
-    rows = context.count(500, 40)
+    rows = context.count(1_000, 40)
     pictures = photos(context.data, "clothing", rows)
     alone = write_catalog(context.place("unique"), pictures, rows, words=True)
     twice = write_catalog(context.place("twice"), pictures, rows, words=True, copies=2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mm_milvus.errors import EncoderError
-from mm_milvus.ingest.slots import Slot, claim, release, wait_until_done
+from mm_milvus.ingest.slots import Shelf, Slot, claim, release, wait_until_done
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,6 +48,7 @@ class EncodeStage:
         self._free: SimpleQueue[Encoder] = SimpleQueue()
         for index in range(self.threads):
             self._free.put(encoders[index % len(encoders)])
+        self._image_shelf, self._text_shelf = Shelf(), Shelf()
         self._has_worked = False
 
     def __call__(self, batch: Batch) -> Batch:
@@ -57,8 +58,8 @@ class EncodeStage:
             encoder = self._free.get()
             try:
                 texts = [item.text_slot for item in batch.items if item.text_slot]
-                self._fill(claim(batch.slots), lambda part: self._images(encoder, part), "images_encoded")
-                self._fill(claim(texts), lambda part: self._texts(encoder, part), "texts_encoded")
+                self._fill(claim(batch.slots), lambda part: self._images(encoder, part), self._image_shelf)
+                self._fill(claim(texts), lambda part: self._texts(encoder, part), self._text_shelf)
             finally:
                 self._free.put(encoder)
             self._wait_for_others([*batch.slots, *texts])
@@ -80,7 +81,7 @@ class EncodeStage:
             if self._stopping.is_set():
                 raise Abandoned
 
-    def _fill(self, slots: Sequence[Slot], encode: Callable[[Sequence[Slot]], Array], counter: str) -> None:
+    def _fill(self, slots: Sequence[Slot], encode: Callable[[Sequence[Slot]], Array], shelf: Shelf) -> None:
         """``slots`` are claimed: each is filled, or failed, or given back when this raises."""
         try:
             if slots:
@@ -88,7 +89,8 @@ class EncodeStage:
                     vectors = self._each_or_none(slots, encode)
                 encoded = 0
                 for slot, vector in zip(slots, vectors, strict=True):
-                    encoded += _settle(slot, vector)
+                    encoded += _settle(slot, vector, shelf)
+                counter = "images_encoded" if shelf is self._image_shelf else "texts_encoded"
                 self._tally.add(**{counter: encoded})
         finally:
             release(slots)
@@ -136,7 +138,7 @@ def use_cores(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _settle(slot: Slot, vector: Array | EncoderError) -> bool:
+def _settle(slot: Slot, vector: Array | EncoderError, shelf: Shelf) -> bool:
     """Fills the slot, or fails it where the vector is none. Whether it was filled."""
     if isinstance(vector, EncoderError):
         slot.fail(vector)
@@ -145,5 +147,5 @@ def _settle(slot: Slot, vector: Array | EncoderError) -> bool:
     elif not vector.any():
         slot.fail(EncoderError("the model gives a vector of zeros"))
     else:
-        slot.fill(vector)
+        slot.fill(shelf.put(vector))
     return slot.vector is not None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Slot", "Slots", "claim", "release", "wait_until_done"]
+__all__ = ["Shelf", "Slot", "Slots", "claim", "release", "wait_until_done"]
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +45,7 @@ class Slot:
 class Slots:
     """The slots of what is on its way, and of the last that were done, up to ``most``."""
 
-    def __init__(self, most: int = 1_024) -> None:
+    def __init__(self, most: int = 4_096) -> None:
         self._most = most
         self._slots: OrderedDict[bytes, Slot] = OrderedDict()
 
@@ -61,6 +61,29 @@ class Slots:
         if len(self._slots) > self._most:
             self._slots.popitem(last=False)
         return slot
+
+
+class Shelf:
+    """Where the vectors of slots lie: in large blocks. Thousands of small arrays that stay, between large ones that
+    come and go, would keep the memory of the latter from being given back."""
+
+    def __init__(self, rows: int = 256) -> None:
+        self._rows = rows
+        self._block: Array | None = None
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def put(self, vector: Array) -> Array:
+        """The same vector (D,), in a block that lives as long as any of its vectors is in use."""
+        import numpy as np
+
+        with self._lock:
+            if self._block is None or self._used == self._rows:
+                self._block, self._used = np.empty((self._rows, len(vector)), np.float32), 0
+            row: Array = self._block[self._used]
+            self._used += 1
+        row[:] = vector
+        return row
 
 
 # One for all slots: a lock of its own would weigh more than a vector.
