@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = ["Writer"]
 
 _ROWS = 1_000  # that are collected before they are written,
 _BYTES = 24 << 20  # or so many bytes of vectors,
+_READS, _PAUSE = 5, 0.1  # of stored vectors
 _SECONDS = 1.0  # or after this time: what is not written yet is lost with the process
 
 
@@ -51,7 +52,8 @@ class Writer:
         )
         items = [item for item in batch.items if self._worth_writing(item)]
         with self._tally.clock("write"):
-            for item, fused in zip(items, self._fuse(items), strict=True):
+            stored = self._stored_vectors(items)
+            for item, fused in zip(items, self._fuse(items, stored), strict=True):
                 self._waiting.append((item, _row(item, fused)))
         self.flush_due()
 
@@ -107,14 +109,35 @@ class Writer:
             self._tally.add(unchanged=1)
         return not item.unchanged
 
-    def _fuse(self, items: Sequence[Item]) -> list[Array]:
-        """Fused vectors, (dim,) each. What was not encoded again is read back from the stored row, bit for bit."""
-        reused = [item.product.id for item in items if item.same_image or item.same_text]
-        stored = self._collection.vectors(reused) if reused else {}
+    def _stored_vectors(self, items: list[Item]) -> dict[str, Array]:
+        """Vectors of the rows of which something stays. An item whose row has gone in the meantime is rejected."""
+        reused = [item for item in items if self._reuses(item)]
+        stored: dict[str, Array] = {}
+        for attempt in range(_READS):  # Milvus Lite may miss rows for a moment while it flushes
+            missing = [item.product.id for item in reused if item.product.id not in stored]
+            if not missing:
+                break
+            time.sleep(_PAUSE * attempt)
+            stored |= {id: vector for id, (vector, _, _) in self._collection.vectors(missing).items()}
+        for item in reused:
+            if item.product.id not in stored:
+                items.remove(item)
+                self._tally.reject_item(
+                    item, "write", "its stored row has gone in the meantime; ingest it again"
+                )
+        return stored
+
+    def _reuses(self, item: Item) -> bool:
+        if item.old is None or self._fusion.name != "blocks":
+            return item.same_image and item.same_text
+        return (item.same_image and item.old.has_image) or (item.same_text and bool(item.text))
+
+    def _fuse(self, items: Sequence[Item], stored: Mapping[str, Array]) -> list[Array]:
+        """Fused vectors, (dim,) each. What was not encoded again is that of the stored row, bit for bit."""
         if self._fusion.name == "blocks":
             for item in items:
                 if item.product.id in stored:
-                    image, text = self._fusion.split(stored[item.product.id][0])
+                    image, text = self._fusion.split(stored[item.product.id])
                     if item.same_image and item.old is not None and item.old.has_image:
                         item.image_vec = image
                     if item.same_text and item.text:
@@ -123,7 +146,7 @@ class Writer:
         fused = list(self._fusion.fuse(images, texts)) if items else []
         for index, item in enumerate(items):
             if item.same_image and item.same_text and item.product.id in stored:
-                fused[index] = stored[item.product.id][0]
+                fused[index] = stored[item.product.id]
         return fused
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mm_milvus.store import Collection
 from tests.encoders import tiny_models
 from tests.ingest.shops import Shop, picture, rows
 
@@ -70,3 +71,27 @@ def test_of_a_mixed_vector_the_picture_cannot_be_kept_beside_a_new_text(tmp_path
         report = shop.ingest(products, max_reject_rate=1)
         assert (report.written, report.rejected) == (0, 1)
         np.testing.assert_array_equal(shop.vector("p"), before)
+
+
+def test_a_row_that_goes_while_it_is_updated_is_not_written_without_its_vector(
+    small: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody deletes it between the plan and the write."""
+    small.draw("a.png")
+    products = rows(3, price=1.0, image="a.png")
+    small.ingest(products)
+    vectors = Collection.vectors
+    gone = {"p0001"}
+    monkeypatch.setattr(
+        Collection,
+        "vectors",
+        lambda self, ids: {id: row for id, row in vectors(self, ids).items() if id not in gone},
+    )
+    for row in products:
+        row["price"] = 2.0
+    report = small.ingest(products, max_reject_rate=1)
+    assert (report.written, report.rejected) == (2, 1)
+    assert [reject["id"] for reject in small.rejects()] == ["p0001"]
+    assert "gone in the meantime" in small.rejects()[0]["reason"]
+    gone.clear()
+    assert small.ingest(products).written == 1
