@@ -20,11 +20,17 @@ demo: install
 	$(call query,Like that picture$(comma) but red$(comma) and below a price:,--image demo/images/runners-white-1.jpg --text red --filter "price < 120" --limit 5)
 	@echo; echo 'Next: add --html answer.html to a query and open that file; ask in Chinese (--text 红色T恤); then README.md, "Your own catalog".'
 
+# Most tests wait for servers and processes: three at a time. Those that measure time come afterwards, one by one.
+define run_tests
+$(BIN)/pytest -n 3 --dist loadfile -m "not alone"
+$(BIN)/pytest -m alone
+endef
+
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(run_tests)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -34,7 +40,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 pytest: $(VENV)/.dev
-	$(BIN)/pytest
+	$(run_tests)
 
 install: $(VENV)/.user
 

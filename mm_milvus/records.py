@@ -211,6 +211,7 @@ class IngestReport:
     images_shared: int = 0  # pictures that took the vector of an identical one of this run
     texts_shared: int = 0
     bytes_read: int = 0  # of pictures
+    cache_hits: int = 0  # pictures behind URLs that came out of the ``picture_cache``
     retries: int = 0  # how often a call to Milvus had to be repeated
     seconds: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, summed over its threads

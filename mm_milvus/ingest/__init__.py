@@ -3,7 +3,7 @@
 prepare                 before the first row: catalog, collection, means
 items, plan             a row -> its text, hashes and pictures; what of it has changed
 batches, slots          changed items in batches; identical pictures and texts share a slot
-pictures                where their bytes come from
+pictures, lanes         where their bytes come from, and how many downloads of one host run at a time
 encode                  slots -> vectors
 writer                  vectors -> rows in Milvus
 tally                   counts, seconds and rejects

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mm_milvus.errors import MediaError
 from mm_milvus.ingest.pictures import Pictures, is_url
 from mm_milvus.ingest.plan import Item, Picture, attributes_hash, identity, text_of
+from mm_milvus.ingest.slots import without_frames
 from mm_milvus.records import Product, Rejected
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class ItemReader:
             try:
                 data = self.pictures.fetch(reference).data
             except MediaError as error:
-                item.failures.append(error)
+                item.failures.append(without_frames(error))
             else:
                 item.pictures.append(Picture(reference, identity(data), data=data))
         return item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from mm_milvus.errors import MediaError
 from mm_milvus.media import Fetched, MediaPolicy, MediaReader
@@ -13,11 +14,19 @@ if TYPE_CHECKING:
 
     from mm_milvus.config import Settings
 
-__all__ = ["Pictures", "is_url"]
+__all__ = ["Pictures", "host_of", "is_url"]
 
 
 def is_url(reference: str) -> bool:
     return reference.lstrip()[:8].lower().startswith(("http://", "https://"))
+
+
+def host_of(url: str) -> str:
+    """The name of the host, "" where there is no telling: then the download itself says what is wrong."""
+    try:
+        return (urlsplit(url.strip()).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
 
 
 class Pictures:
@@ -34,6 +43,7 @@ class Pictures:
             deadline=settings.url_deadline,
             per_host=settings.per_host,
             cache=settings.picture_cache,
+            anew=settings.refetch == "always",
         )
         self._reader = MediaReader(policy)
         self._closed = False

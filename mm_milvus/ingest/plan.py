@@ -56,6 +56,7 @@ class Item:
     pictures: list[Picture] = field(default_factory=list)
     failures: list[MmMilvusError] = field(default_factory=list)
     old: Stored | None = None
+    lacks: tuple[str, str] | None = None  # stage and reason, where it is stored without some of its pictures
     refetch: bool = False  # pictures behind URLs count as changed, whatever the hashes say
     encode_image: bool = True
     encode_text: bool = True
@@ -95,9 +96,9 @@ class Item:
         urls = [picture for picture in self.pictures if picture.url]
         if self.refetch and urls:
             return False
-        known = all(picture.validator for picture in urls)
-        stored = self.old.image_hash[_HEX:]
-        return not (urls and known and stored) or self.image_hash[_HEX:] == stored
+        known = all(picture.validator is not None for picture in urls)
+        told, stored = self.image_hash[_HEX:], self.old.image_hash[_HEX:]
+        return not (known and told and stored) or told == stored
 
     @property
     def same_text(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mm_milvus.config import Settings
-    from mm_milvus.encoders.base import Encoder
+    from mm_milvus.encoders.base import Encoder, Prepared
     from mm_milvus.store import Collection, Store
 
     Array = npt.NDArray[np.float32]
@@ -39,6 +40,7 @@ _PREVIEW_PICTURES = 100
 _MEAN_ROWS = 1_000  # rows looked at, and pictures and texts encoded, to estimate the means of an encoder
 _MEAN_ITEMS = 256
 _MEAN_BATCH = 64
+_MEAN_READERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,26 +203,33 @@ def _means(
     texts = [text for p in products if (text := render_text(p.attributes, text_fields, spec.max_chars))]
     image_mean, text_mean = np.zeros(spec.image_dim, np.float32), np.zeros(spec.text_dim, np.float32)
     if texts:
-        text_mean = encoder.encode_text(texts[:_MEAN_ITEMS]).numpy().mean(axis=0)
-    if sums := list(_picture_vectors(catalog, products, encoder, settings)):
-        image_mean = np.concatenate(sums).mean(axis=0)
+        text_mean = _mean(encoder.encode_text(texts[:_MEAN_ITEMS]).numpy(), text_mean)
+    if parts := _picture_vectors(catalog, products, encoder, settings):
+        image_mean = _mean(np.concatenate(parts), image_mean)
     return image_mean, text_mean
+
+
+def _mean(vectors: Array, otherwise: Array) -> Array:
+    """(N, D) -> (D,), without the rows that the model could not encode."""
+    good = vectors[np.isfinite(vectors).all(axis=1)]
+    return good.mean(axis=0) if len(good) else otherwise
 
 
 def _picture_vectors(
     catalog: Catalog, products: Sequence[Product], encoder: Encoder, settings: Settings
 ) -> list[Array]:
+    def prepared(reference: str) -> Prepared | None:
+        try:
+            data = pictures.fetch(reference).data
+            return encoder.prepare(decode_pixels(data, smallest=encoder.smallest_side))
+        except MediaError:  # the ingest proper reports it
+            return None
+
     vectors: list[Array] = []
-    with Pictures(catalog.root, settings) as pictures:
-        references = [product.images[0] for product in products if product.images][:_MEAN_ITEMS]
+    references = [product.images[0] for product in products if product.images][:_MEAN_ITEMS]
+    with Pictures(catalog.root, settings) as pictures, ThreadPoolExecutor(_MEAN_READERS, "fetch") as pool:
         for start in range(0, len(references), _MEAN_BATCH):
-            images = []
-            for reference in references[start : start + _MEAN_BATCH]:
-                try:
-                    data = pictures.fetch(reference).data
-                    images.append(encoder.prepare(decode_pixels(data, smallest=encoder.smallest_side)))
-                except MediaError:  # the ingest proper reports it
-                    continue
-            if images:
+            found = list(pool.map(prepared, references[start : start + _MEAN_BATCH]))
+            if images := [image for image in found if image is not None]:
                 vectors.append(encoder.encode_prepared(images).numpy())
     return vectors

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Shelf", "Slot", "Slots", "claim", "release", "wait_until_done"]
+__all__ = ["Shelf", "Slot", "Slots", "claim", "release", "wait_until_done", "without_frames"]
+
+
+def without_frames(failure: MmMilvusError) -> MmMilvusError:
+    """The same error to be kept: its traceback and causes would hold the pictures that their frames worked on."""
+    failure.__traceback__ = failure.__context__ = failure.__cause__ = None
+    return failure
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +41,7 @@ class Slot:
         self.vector, self.content, self.decoding = vector, None, None
 
     def fail(self, failure: MmMilvusError) -> None:
-        self.failure, self.content = failure, None
+        self.failure, self.content = without_frames(failure), None
 
     @property
     def done(self) -> bool:

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mm_milvus.catalog import Catalog, SeenIds
 from mm_milvus.errors import MediaError
 from mm_milvus.ingest.items import ItemReader
 from mm_milvus.ingest.pictures import Pictures
 from mm_milvus.ingest.plan import Item
+from mm_milvus.ingest.writer import row_of
 from mm_milvus.media import decode_pixels
 from mm_milvus.records import Product, Rejected, VerifyReport
 
@@ -39,6 +42,7 @@ def verify(
     began = time.perf_counter()
     check = _Check()
     keeps = settings.missing_image == "keep" and catalog.kind != "directory"
+    any_vector = np.ones(collection.stamp.vectors.dim, np.float32)
     with (
         Pictures(catalog.root, settings) as pictures,
         ThreadPoolExecutor(4, "read") as files,
@@ -54,7 +58,9 @@ def verify(
                 if not content or (item.failures and not keeps):
                     check.note("rejected", item.product.id)
                 elif not item.unchanged:
-                    check.note("missing" if item.old is None else "stale", item.product.id)
+                    refused = collection.refusal(row_of(item, any_vector)) is not None
+                    kind = "rejected" if refused else "missing" if item.old is None else "stale"
+                    check.note(kind, item.product.id)
             if progress is not None:
                 progress(check.counts["read"])
     check.scan(collection)

@@ -84,6 +84,8 @@ def run(
             raise Interrupted(tally.report()) from None
         except BaseException:  # of ``progress``, for instance: no stage goes on behind the caller's back
             flow.stop()
+            if waits is not None:
+                waits.stop()
             flow.join()
             raise
     return tally.report()
@@ -189,6 +191,7 @@ class _Flow:
     def _plan(self) -> None:
         """Starts the work on one batch after the other, as long as there is room."""
         pools = {
+            "ask": ThreadPoolExecutor(_DOWNLOADS, "ask"),
             "fetch": ThreadPoolExecutor(_DOWNLOADS, "fetch"),
             "read": ThreadPoolExecutor(_READERS, "read"),
             "decode": ThreadPoolExecutor(os.cpu_count() or 1, "decode", initializer=use_cores, initargs=(1,)),
@@ -199,14 +202,20 @@ class _Flow:
         try:
             with self._pictures:
                 reader = ItemReader(
-                    self._collection.stamp, self._pictures, self._settings, pools["read"], pools["fetch"]
+                    self._collection.stamp, self._pictures, self._settings, pools["read"], pools["ask"]
                 )
                 planner = Planner(
                     reader, self._collection, self._encoders[0], self._settings, self._tally, pools
                 )
                 batches = planner.batches(self._rows(), new=self._new, seen=self._seen)
-                while self._has_room() and (batch := next(batches, None)) is not None:
-                    self._queue.put(pools["encode"].submit(self._encoded, batch))
+                try:
+                    while self._has_room() and (batch := next(batches, None)) is not None:
+                        self._queue.put(pools["encode"].submit(self._encoded, batch))
+                except (
+                    BaseException
+                ) as error:  # before the downloads are closed: theirs are no failures of pictures
+                    self._fail(error)
+                    raise
                 self._queue.put(None)
                 for pool in pools.values():  # in this order: what was fetched has to be decoded, then encoded
                     pool.shutdown(wait=not self._stopping.is_set(), cancel_futures=self._stopping.is_set())

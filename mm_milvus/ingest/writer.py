@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "row_of"]
 
-_ROWS = 1_000  # that are collected before they are written,
-_BYTES = 24 << 20  # or so many bytes of vectors,
-_READS, _PAUSE = 5, 0.1  # of stored vectors
+_LITE_ROWS, _SERVER_ROWS = 1_000, 8_000  # that are collected before they are written,
+_BYTES = 24 << 20  # or so many bytes of vectors: servers like large requests,
 _SECONDS = 1.0  # or after this time: what is not written yet is lost with the process
+_READS, _PAUSE = 5, 0.1  # of stored vectors
 
 
 class Writer:
@@ -36,6 +36,7 @@ class Writer:
         """``keeps``: rows without their picture are stored. ``new``: no row of the catalog can be stored yet."""
         self._collection = collection
         self._fusion = collection.stamp.vectors
+        self._lite = collection.capabilities.lite
         self._tally = tally
         self._keeps = keeps
         self._new = new
@@ -54,7 +55,7 @@ class Writer:
         with self._tally.clock("write"):
             stored = self._stored_vectors(items)
             for item, fused in zip(items, self._fuse(items, stored), strict=True):
-                self._waiting.append((item, _row(item, fused)))
+                self._waiting.append((item, row_of(item, fused)))
         self.flush_due()
 
     def flush_due(self) -> None:
@@ -74,32 +75,25 @@ class Writer:
         for item, row in waiting:
             if row.id in reasons:
                 self._tally.reject_item(item, "write", reasons[row.id])
+            else:
+                self._tell_what_it_lacks(item)
         self._tally.add(written=len(waiting) - len(reasons))
 
     def _is_due(self) -> bool:
         rows = len(self._waiting)
         return bool(rows) and (
-            rows >= _ROWS
+            rows >= (_LITE_ROWS if self._lite else _SERVER_ROWS)
             or rows * self._waiting[0][1].fused.nbytes >= _BYTES
             or time.monotonic() - self._since >= _SECONDS
         )
 
     def _worth_writing(self, item: Item) -> bool:
-        """Reports pictures that failed; False for an item that is rejected or that is stored already as it is."""
+        """False for an item that is rejected or that is stored already as it is."""
         if item.text_slot is not None and item.text_slot.failure is not None:
             self._tally.reject_item(item, "encode", str(item.text_slot.failure))
             return False
         if item.failures:
-            # Of a vector that mixes both, a picture cannot be kept beside a new text.
-            stays = item.keeps_stored and (self._fusion.name == "blocks" or item.same_text)
-            kept = bool(item.text or item.pictures or stays) and self._keeps
-            kept = kept and (stays or not item.keeps_stored)
-            reason = "; ".join(str(error) for error in item.failures)
-            reason += "" if kept or item.text else " (and the row has no text)"
-            reason += " (the stored picture stays)" if kept and stays else ""
-            stage = getattr(item.failures[0], "stage", "encode")
-            self._tally.reject_item(item, stage, reason, kept=kept)
-            if not kept:
+            if not self._is_kept(item):
                 return False
         elif not item.text and not item.pictures:
             fields = ", ".join(self._collection.stamp.text_fields)
@@ -107,7 +101,38 @@ class Writer:
             return False
         if item.unchanged:
             self._tally.add(unchanged=1)
+            self._tell_what_it_lacks(item)
         return not item.unchanged
+
+    def _is_kept(self, item: Item) -> bool:
+        """Whether an item is stored although pictures failed; it is rejected if not."""
+        if self._lite and not self._new and item.old is None:
+            # The plan may have missed the row while Milvus Lite flushed; its stored picture must not be lost for that.
+            item.old = self._collection.stored([item.product.id]).get(item.product.id)
+        # Of a vector that mixes both, a picture cannot be kept beside a new text.
+        mixed = item.keeps_stored and self._fusion.name != "blocks" and not item.same_text
+        kept = self._keeps and not mixed and bool(item.text or item.pictures or item.keeps_stored)
+        reason = "; ".join(str(error) for error in item.failures)
+        if mixed:
+            reason += (
+                f" (the new text cannot be mixed with the stored picture by the fusion {self._fusion.name!r})"
+            )
+        elif not kept and not item.text:
+            reason += " (and the row has no text)"
+        elif kept and item.keeps_stored:
+            reason += " (the stored picture stays)"
+        stage = getattr(item.failures[0], "stage", "encode")
+        if kept:
+            item.lacks = stage, reason
+        else:
+            self._tally.reject_item(item, stage, reason)
+        return kept
+
+    def _tell_what_it_lacks(self, item: Item) -> None:
+        """Of an item that is stored now: which pictures it is stored without."""
+        if item.lacks is not None:
+            stage, reason = item.lacks
+            self._tally.reject_item(item, stage, reason, kept=True)
 
     def _stored_vectors(self, items: list[Item]) -> dict[str, Array]:
         """Vectors of the rows of which something stays. An item whose row has gone in the meantime is rejected."""
@@ -168,7 +193,8 @@ def _take_vectors(item: Item) -> None:
         item.text_vec = item.text_slot.vector
 
 
-def _row(item: Item, fused: Array) -> Row:
+def row_of(item: Item, fused: Array) -> Row:
+    """What is stored of an item, with its fused vector (dim,)."""
     reused = item.old is not None and item.same_image
     return Row(
         id=item.product.id,

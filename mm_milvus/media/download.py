@@ -105,20 +105,21 @@ class Downloader:
         """The encoded picture at ``url``. Raises MediaError(stage="fetch") with the reason and the URL."""
         with self._picture(url):
             parsed = parse_url(url)
-            kept = self._kept(parsed)
+            cached = self._kept(parsed)
+            kept = None if self._policy.anew else cached  # what a newer picture is asked for in place of
             if kept is not None and kept.fresh():
-                return Fetched(kept.data, kept.validator)
+                return Fetched(kept.data, kept.validator, cached=True)
             try:
                 answer = self._with_retries(parsed, _Question(kept=kept, retries=self._policy.retries))
             except MediaError as error:
-                if kept is None or not _is_away(error) or self._stop.is_set():
+                if cached is None or not _is_away(error) or self._stop.is_set():
                     raise
-                return Fetched(kept.data, kept.validator)
+                return Fetched(cached.data, cached.validator, cached=True)
             if answer.status == _NOT_MODIFIED and kept is not None:
                 if _is_of(answer, kept):
                     # Its ETag may have become a weak one: the newest is what comes next time.
                     newest = validator_of(answer.headers) if "etag" in answer.headers else kept.validator
-                    return Fetched(kept.data, newest)
+                    return Fetched(kept.data, newest, cached=True)
                 answer = self._with_retries(parsed, _Question(retries=self._policy.retries))
             _refuse_pages(answer.data)
             self._keep(parsed, answer)

@@ -30,6 +30,7 @@ class MediaPolicy:
     deadline: float = 30.0  # for one picture in all, with redirects and retries, without waiting for its turn
     per_host: int = 8  # requests at a time to one host
     cache: Path | None = None  # folder that keeps downloaded pictures; it may be deleted at any time
+    anew: bool = False  # download what the cache has too; it serves only while its host is away
     retries: int = 2  # after connection errors, timeouts, 429 and 500-504
     max_redirects: int = 3
     user_agent: str = "mm-milvus/0.1 (product picture indexer)"

@@ -34,6 +34,7 @@ class Fetched:
 
     data: bytes
     validator: str
+    cached: bool = False  # it came out of the cache
 
 
 def classify(reference: str | os.PathLike[str]) -> Reference:

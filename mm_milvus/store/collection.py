@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError
+from mm_milvus.errors import ConfigError, InvalidValue
 from mm_milvus.records import FieldType, Hit, Row
 from mm_milvus.store.filters import Filter, ids_filter, parse, render
+from mm_milvus.store.limits import check_row
 from mm_milvus.store.packing import Packer
 from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
-from mm_milvus.store.write import RowWriter, one_at_a_time
+from mm_milvus.store.write import RowWriter, turn
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,11 +83,19 @@ class Collection:
         """
         return self._writer.write(rows, new=new)
 
+    def refusal(self, row: Row) -> str | None:
+        """Why ``write`` would refuse the row without asking Milvus; None when it would not."""
+        try:
+            check_row(row, self.stamp, self._types)
+        except InvalidValue as error:
+            return str(error)
+        return None
+
     def flush(self) -> None:
         """Seals what was written: a server builds its index over it, and Milvus Lite searches it 20 times faster."""
 
         def flush(client: MilvusClient) -> None:
-            with one_at_a_time:
+            with turn(self.capabilities):
                 client.flush(self.name, timeout=self._settings.timeout)
 
         self._call("flush", flush)
@@ -105,7 +114,7 @@ class Collection:
 
     def _delete(self, expression: str) -> None:
         def delete(client: MilvusClient) -> None:
-            with one_at_a_time:
+            with turn(self.capabilities):
                 client.delete(self.name, filter=expression, timeout=self._settings.timeout)
 
         self._call("delete from", delete)

@@ -128,6 +128,11 @@ def translated(action: str) -> Iterator[None]:
         raise ConnectionFailed(f"{action}: Milvus did not answer in time") from error
     except grpc.RpcError as error:
         raise _ours(action, _rpc_message(error), None) from error
+    except ValueError as error:
+        if "closed channel" not in str(error):
+            raise
+        # how gRPC answers a thread whose connection another one has just made anew
+        raise ConnectionFailed(f"{action}: the connection was closed") from error
 
 
 def _ours(action: str, message: str, code: int | None) -> StoreError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mm_milvus.errors import InvalidValue, StoreError
@@ -22,12 +23,18 @@ if TYPE_CHECKING:
 
     Refused = list[tuple[Row, str]]
 
-__all__ = ["RowWriter", "one_at_a_time"]
+__all__ = ["RowWriter", "turn"]
 
 # Of rows in one request. A server takes 64 MB with all that belongs to it, and likes 20 to 40.
 _SERVER_BYTES = 24 << 20
 _LITE_BYTES = 16 << 20
-one_at_a_time = threading.Lock()  # Milvus Lite loses count of its log when several threads write
+_MANY = 32  # rows refused together for one reason say more of Milvus than of the rows
+_one_at_a_time = threading.Lock()  # Milvus Lite loses count of its log when several threads write
+
+
+def turn(capabilities: Capabilities) -> AbstractContextManager[object]:
+    """In which a writing call may be made."""
+    return _one_at_a_time if capabilities.lite else nullcontext()
 
 
 class RowWriter:
@@ -39,6 +46,7 @@ class RowWriter:
         self._link = link
         self._name = name
         self._stamp = stamp
+        self._capabilities = capabilities
         self._replaces = capabilities.insert_replaces
         self._bytes = _LITE_BYTES if capabilities.lite else _SERVER_BYTES
         self._settings = settings
@@ -73,10 +81,13 @@ class RowWriter:
             yield batch
 
     def _store(self, rows: list[Row], *, new: bool) -> Refused:
-        """Raises StoreError, also when all of several rows are refused for one reason: then it is not the rows."""
+        """Raises StoreError, also when all of many rows are refused for one reason: then it is not the rows.
+
+        A few may well be: they come alone when an ingest is repeated and everything else is unchanged.
+        """
         refused, error = self._halve(rows, new=new)
-        reasons = {reason for _, reason in refused}
-        if error is not None and len(refused) == len(rows) > 1 == len(reasons):
+        alike = len({reason for _, reason in refused}) == 1
+        if error is not None and alike and len(refused) == len(rows) >= _MANY:
             raise error
         return refused
 
@@ -112,7 +123,7 @@ class RowWriter:
             # pymilvus repeats a call by itself when the connection breaks
             entities = [self._packer.entity(row) for row in rows]
             call = client.insert if self._replaces else client.upsert
-            with one_at_a_time:
+            with turn(self._capabilities):
                 call(self._name, entities, timeout=self._settings.timeout)
 
         self._link.call(self._action, put, collection=self._name)
@@ -150,7 +161,7 @@ class RowWriter:
             except (TypeError, ValueError) as error:
                 raise StoreError(f"{self._action}: {' '.join(str(error).split())}") from error
             call = handler._stub.Upsert if upsert else handler._stub.Insert
-            with one_at_a_time:
+            with turn(self._capabilities):
                 response = call(request, timeout=self._settings.timeout, metadata=metadata(context))
             try:
                 check_status(response.status)

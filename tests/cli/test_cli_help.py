@@ -81,6 +81,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "LOADED []"
 
 
+@pytest.mark.alone
 def test_help_starts_in_a_quarter_of_the_time_of_pymilvus() -> None:
     help_time = _fastest("from mm_milvus_cli.main import main; main()", "--help")
     assert help_time < _fastest("import pymilvus") / 4, f"--help took {help_time:.3f} s"

@@ -79,6 +79,7 @@ def test_one_changed_number_of_a_small_model_counts(model: Path) -> None:
     assert fingerprint(model) != before
 
 
+@pytest.mark.alone
 def test_a_trained_tensor_of_a_large_model_counts_and_few_bytes_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     weights = {"table": torch.zeros(20_000_000), "head": torch.zeros(300, 300)}  # 80 MB

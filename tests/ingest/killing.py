@@ -56,7 +56,8 @@ class Job:
         """In a process of its own: says how far it is after each write that Milvus has acknowledged."""
         from mm_milvus.ingest import worker, writer
 
-        writer._ROWS, worker._TICK = 16, 0.01  # many small writes: more moments at which to die
+        writer._LITE_ROWS = writer._SERVER_ROWS = 16  # many small writes: more moments at which to die
+        worker._TICK = 0.01
 
         def tell(report: IngestReport) -> None:
             connection.send(report.written)

@@ -46,7 +46,7 @@ def small_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many requests, so that there is a middle in which the server can go away."""
     from mm_milvus.ingest import writer
 
-    monkeypatch.setattr(writer, "_ROWS", 16)
+    monkeypatch.setattr(writer, "_SERVER_ROWS", 16)
 
 
 def _away(proxy: Proxy, seconds: float, back: list[float]) -> None:

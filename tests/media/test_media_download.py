@@ -20,6 +20,8 @@ from mm_milvus.media import MediaPolicy, MediaReader
 
 from .web import RED_PNG, Shop, serve
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:

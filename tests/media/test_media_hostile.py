@@ -18,6 +18,8 @@ from mm_milvus.media import MediaPolicy, MediaReader
 from . import hostile_jpeg, hostile_tiff  # noqa: F401 - they add to the builders
 from .hostile import BUILDERS
 
+pytestmark = pytest.mark.alone
+
 MEGABYTE = 1 << 20
 DAMAGED = "the {} is damaged or cut off"
 TOO_MUCH = "the JPEG has too much in front of its pixels"

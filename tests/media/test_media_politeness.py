@@ -17,6 +17,8 @@ from mm_milvus.media import MediaPolicy, MediaReader, politeness
 
 from .web import RED_PNG, Shop, serve
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:

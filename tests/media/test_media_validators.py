@@ -13,6 +13,8 @@ from mm_milvus.media import Fetched, MediaPolicy, MediaReader
 
 from .web import RED_PNG, Shop, serve
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:

@@ -28,6 +28,8 @@ from mm_milvus.store import Store
 from tests.milvus_server import free_port, running
 from tests.store.failing import SECRET, command, failure
 
+pytestmark = pytest.mark.alone
+
 # --- addresses at which there is no Milvus ------------------------------------------------------------------
 
 

@@ -15,6 +15,8 @@ from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseLocked, Da
 from mm_milvus.store import Store
 from tests.store.failing import SECRET, command, failure
 
+pytestmark = pytest.mark.alone
+
 
 def catalog_in(folder: Path) -> Path:
     path = folder / "shoes.jsonl"

@@ -159,6 +159,7 @@ def cpu_seconds(build: Callable[[], Any]) -> float:
     return best
 
 
+@pytest.mark.alone
 def test_packing_costs_a_quarter_at_most(store: Store, name: str) -> None:
     """Measured: 0.03 of pymilvus' time with typed columns, 0.06 with dynamic ones."""
     half = np.full(384, 0.1, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from tests.tcp_proxy import Proxy
 
 from .conftest import row, stamp, unit
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_reads_and_writes_wait_for_a_server_that_was_cut_off(proxy: Proxy, colle
         collection.flush()
         assert {"cut", "old"} <= {found.id for found in collection.scan()}
     assert said[0] == f"{proxy.uri}: no answer for 0 s, trying again"
-    assert all(line.startswith(f"{proxy.uri}: no answer, trying again (") for line in said)
+    assert all(re.fullmatch(rf"{proxy.uri}: no answer for \d+ s, trying again", line) for line in said)
     assert len(said) >= 4
 
 

@@ -43,8 +43,11 @@ def test_refused_rows_come_back_with_the_reason_and_the_others_are_stored(collec
 def test_refusals_are_told_from_failures(collection: Collection) -> None:
     ((refused, reason),) = collection.write([poison("bad")])  # alone
     assert (refused.id, "65" in reason) == ("bad", True)
+    assert (
+        len(collection.write([poison("a"), poison("b"), poison("c")])) == 3
+    )  # all that an ingest found changed
     with pytest.raises(StoreError, match="cannot write to .*65"):  # what hits every row is no matter of rows
-        collection.write([poison("a"), poison("b"), poison("c")])
+        collection.write([poison(f"{n}") for n in range(40)])
     assert collection.count() == 0
     odd = replace(row("odd", title="x"), has_image="yes")  # type: ignore[arg-type]
     ((refused, reason),) = collection.write([row("fine", title="x"), odd])  # no request can hold it
