@@ -33,6 +33,8 @@ MEASUREMENTS: dict[str, dict[str, Measurement]] = {
         "lite": rates.lite_and_naive,
         "siglip": partial(rates.ideal, which="siglip"),
         "offline": partial(rates.ideal, which="offline"),
+        "roofline-clip": partial(rates.roofline, which="clip"),
+        "roofline-siglip": partial(rates.roofline, which="siglip"),
         "duplicates": repeats.duplicates,
         "memory": memory.memory,
         "dtypes": dtypes.dtypes,
@@ -41,6 +43,8 @@ MEASUREMENTS: dict[str, dict[str, Measurement]] = {
     "cuda": {
         "clip": partial(rates.forward, which="clip"),
         "siglip": partial(rates.forward, which="siglip"),
+        "roofline-clip": partial(rates.roofline, which="clip"),
+        "roofline-siglip": partial(rates.roofline, which="siglip"),
         "lite": rates.lite_and_naive,
         "dtypes": dtypes.dtypes,
     },

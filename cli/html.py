@@ -74,8 +74,9 @@ def _headline(query: Query) -> str:
     return ", ".join(signal.value for signal in query.signals if signal.kind == "text") or "products"
 
 
-def _filter(expression: str | None) -> str:
-    return f'<p class="filter">where <code dir="ltr">{_text(expression)}</code></p>' if expression else ""
+def _filter(expression: object) -> str:
+    given = isinstance(expression, str) and expression
+    return f'<p class="filter">where <code dir="ltr">{_text(expression)}</code></p>' if given else ""
 
 
 def _signals(query: Query) -> str:

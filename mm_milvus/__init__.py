@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mm_milvus.errors import MmMilvusError
     from mm_milvus.ingest.prepare import Preview
     from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
+    from mm_milvus.store.filters import F
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "Client",
     "CollectionInfo",
     "Crop",
+    "F",
     "Hit",
     "IngestReport",
     "MmMilvusError",
@@ -45,6 +47,7 @@ __all__ = [
 _HOMES = {
     "Client": "client",
     "CollectionInfo": "client",
+    "F": "store.filters",
     "MmMilvusError": "errors",
     "Preview": "ingest.prepare",
     "Settings": "config",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mm_milvus.media import MediaReader
     from mm_milvus.records import FieldType
     from mm_milvus.store import Collection, Stamp, Store
+    from mm_milvus.store.filters import Condition
 
 __all__ = ["Client", "CollectionInfo", "IngestOptions"]
 
@@ -196,7 +197,7 @@ class Client:
         image: Any = None,
         id: str | Sequence[str] | None = None,
         *,
-        filter: str | None = None,
+        filter: str | Condition | None = None,
         limit: int = 10,
         offset: int = 0,
         fields: Sequence[str] | None = None,
@@ -231,14 +232,14 @@ class Client:
         """The stored products among ``ids``, in that order."""
         return self._open().get(_ids(ids))
 
-    def count(self, filter: str | None = None) -> int:
+    def count(self, filter: str | Condition | None = None) -> int:
         """How many stored products pass the filter; all of them without one. Raises FilterError and UnknownField."""
         collection = self._open()
-        return collection.count(collection.parse(filter) if filter else None)
+        return collection.count(None if filter is None or filter == "" else collection.parse(filter))
 
     # --- the collection ------------------------------------------------------------------------------------
 
-    def delete(self, ids: str | Sequence[str] | None = None, *, filter: str | None = None) -> int:
+    def delete(self, ids: str | Sequence[str] | None = None, *, filter: str | Condition | None = None) -> int:
         """Deletes products by ids or by filter and returns how many there were."""
         from mm_milvus.store.filters import ids_filter
 

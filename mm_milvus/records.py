@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mm_milvus.store.filters import Condition
+
     Vector = npt.NDArray[np.float32]
 
 __all__ = [
@@ -138,10 +140,10 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to search for: signals, a filter in Milvus' syntax, and the part of the ranking to return."""
+    """What to search for: signals, a filter (in Milvus' syntax, or made with ``F``), the part of the ranking."""
 
     signals: tuple[Signal, ...]
-    filter: str | None = None
+    filter: str | Condition | None = None
     limit: int = 10
     offset: int = 0
     fields: tuple[str, ...] | None = None  # attributes to return; None for all

@@ -20,9 +20,11 @@ def dtypes(context: Context) -> Iterator[tuple[str, Measured]]:
     """The same pictures in both formats."""
     if context.device == "cuda":
         yield from _compared(context, "clip-b32", "cuda", context.count(2_048, 32))
+        yield from _compared(context, "siglip-b16-224", "siglip-cuda", context.count(2_048, 32))
         return
     yield from _compared(context, "offline", "offline", context.count(256, 32))
     yield from _compared(context, "clip-b32", "clip", context.count(128, 32))
+    yield from _compared(context, "siglip-b16-224", "siglip", context.count(128, 32))
 
 
 def _compared(context: Context, model: str, suffix: str, count: int) -> Iterator[tuple[str, Measured]]:

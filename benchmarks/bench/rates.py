@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +23,16 @@ from mm_milvus import ingest
 from mm_milvus.catalog import Catalog
 from mm_milvus.encoders import Encoder
 from mm_milvus.ingest import open_source
-from mm_milvus.records import Product, Row
+from mm_milvus.records import IngestReport, Product, Row
 from mm_milvus.store import Stamp
 
-__all__ = ["forward", "ideal", "lite_and_naive"]
+__all__ = ["forward", "ideal", "lite_and_naive", "roofline"]
 
 MODELS = {"clip": "clip-b32", "siglip": "siglip-b16-224", "offline": "offline"}
 _ROWS = {"clip": 640, "siglip": 256, "offline": 640}  # ten to twenty seconds; whole batches for two threads
 _GPU_ROWS = 16_384
+_BATCHES = {"cpu": (16, 64), "cuda": (256, 512, 1_024)}  # products; a model on a GPU takes 256 at a time
+_GFLOP = {"clip": 8.8, "siglip": 35.5}  # of the image side, per picture
 _SAMPLE = {"clip": 128, "siglip": 32, "offline": 64}  # rows that are decoded and encoded alone in each round
 
 
@@ -85,6 +88,40 @@ def forward(context: Context, which: str) -> Iterator[tuple[str, Measured]]:
     yield f"forward-{which}", Measured(ratios, detail)
 
 
+def roofline(context: Context, which: str) -> Iterator[tuple[str, Measured]]:
+    """Pictures per second by batch size, and which share of the fastest product of matrices that comes to."""
+    gpu = context.device == "cuda"
+    rows = context.count(_GPU_ROWS if gpu else _ROWS[which] // 2, 48)
+    peak = _fastest_product(context.device)
+    rates, stages = {}, ""
+    for size in _BATCHES[context.device]:
+        run = _warm(context, which, rows, batch_size=size)
+        took = run()
+        if took.rate > max(rates.values(), default=0.0):
+            busy = {stage: seconds / took.seconds for stage, seconds in run.report.stages.items()}
+            stages = ", ".join(f"{stage} {share:.2f}" for stage, share in busy.items() if share >= 0.005)
+        rates[size] = took.rate
+    best = max(rates.values())
+    detail = "; ".join(f"{size} a batch: {rate:,.0f} rows/s" for size, rate in rates.items())
+    detail += f"; threads busy on average in the best: {stages}; bf16 roofline {peak / 1e12:.2f} TFLOP/s"
+    yield f"roofline-{which}{'-cuda' if gpu else ''}", Measured([best * _GFLOP[which] * 1e9 / peak], detail)
+
+
+def _fastest_product(device: str) -> float:
+    """FLOP/s of a product of two large bfloat16 matrices, the best of some."""
+    side = 8_192 if device == "cuda" else 2_048
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    torch.set_num_threads(cores())
+
+    def multiply() -> None:
+        torch.matmul(left, right)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    multiply()
+    return 2 * side**3 / min(spent(1, multiply).seconds for _ in range(10))
+
+
 def lite_and_naive(context: Context) -> Iterator[tuple[str, Measured]]:
     """A real database at the end of the worker: against the slower of its parts, and against the naive loop."""
     gpu = context.device == "cuda"
@@ -111,14 +148,18 @@ def lite_and_naive(context: Context) -> Iterator[tuple[str, Measured]]:
 class _Run:
     """One catalog through the worker, again and again, with a fresh collection each time."""
 
-    def __init__(self, context: Context, which: str, rows: int, stamp: Stamp | None = None) -> None:
+    report: IngestReport  # of the last run
+
+    def __init__(
+        self, context: Context, which: str, rows: int, stamp: Stamp | None = None, **settings: Any
+    ) -> None:
         self.rows = rows
         self.photos = _repeated(photos(context.data, "clothing", min(rows, 2_048)), rows)
         folder = context.place(f"rates-{which}-{rows}")
         path = write_catalog(folder, self.photos, rows, words=which == "offline")
         self._folder = folder
         self._replicas = context.encoders(MODELS[which])
-        self._settings = context.settings(encoder=context.model(MODELS[which]))
+        self._settings = context.settings(encoder=context.model(MODELS[which]), **settings)
         self._path = path
         self.stamp = stamp or make_stamp(self._catalog(), self.encoder, self._settings)
 
@@ -148,18 +189,20 @@ class _Run:
         torch.set_num_threads(cores())
 
         def run() -> None:
-            report = ingest.run(catalog, collection, self._replicas, self._settings, new=True)
-            if report.written != self.rows:
-                raise RuntimeError(f"{report.written} of {self.rows} rows were written: {report.problems}")
+            self.report = ingest.run(catalog, collection, self._replicas, self._settings, new=True)
+            if self.report.written != self.rows:
+                raise RuntimeError(
+                    f"{self.report.written} of {self.rows} were written: {self.report.problems}"
+                )
 
         return spent(self.rows, run)
 
 
-def _warm(context: Context, which: str, rows: int) -> _Run:
+def _warm(context: Context, which: str, rows: int, **settings: Any) -> _Run:
     """A run of ``rows``, after a small one that has loaded and compiled whatever there is."""
-    small = _Run(context, which, min(rows, 64))
+    small = _Run(context, which, min(rows, 64), **settings)
     small()
-    return _Run(context, which, rows, small.stamp)
+    return _Run(context, which, rows, small.stamp, **settings)
 
 
 def _insert(run: _Run) -> Spent:

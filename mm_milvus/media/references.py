@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
@@ -34,7 +34,7 @@ class Fetched:
 
     data: bytes
     validator: str
-    cached: bool = False  # it came out of the cache
+    cached: bool = field(default=False, compare=False)  # how it came: out of the cache
 
 
 def classify(reference: str | os.PathLike[str]) -> Reference:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import Page, Query
 from mm_milvus.search.compose import compose, signal_text
-from mm_milvus.store.filters import And, Filter, Not, ids_filter
+from mm_milvus.store.filters import And, Condition, Filter, Not, ids_filter
 
 if TYPE_CHECKING:
     from mm_milvus.encoders.base import Encoder
@@ -42,7 +42,9 @@ def run(
 
 
 def _filter(query: Query, collection: Collection) -> Filter | None:
-    filter = collection.parse(query.filter) if query.filter and query.filter.strip() else None
+    given = query.filter
+    nothing = given is None or (isinstance(given, str) and not given.strip())
+    filter = None if given is None or nothing else collection.parse(given)
     examples = [signal_text(signal) for signal in query.signals if signal.kind == "id"]
     if not examples:
         return filter
@@ -55,8 +57,8 @@ def _check_types(query: Query) -> None:
         value = getattr(query, name)
         if not isinstance(value, int) or isinstance(value, bool):
             raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    if not isinstance(query.filter, str | None):
-        raise ConfigError(f"filter must be an expression in a string, got {query.filter!r}")
+    if not isinstance(query.filter, str | Condition | None):
+        raise ConfigError(f"filter must be an expression in a string, or made with F, got {query.filter!r}")
 
 
 def _check_fields(query: Query, collection: Collection) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mm_milvus.errors import ConfigError, InvalidValue
 from mm_milvus.records import FieldType, Hit, Row
-from mm_milvus.store.filters import Filter, ids_filter, parse, render
+from mm_milvus.store.filters import Condition, Filter, ids_filter, parse, render
 from mm_milvus.store.limits import check_row
 from mm_milvus.store.packing import Packer
 from mm_milvus.store.scan import pages, with_copies
@@ -121,8 +121,10 @@ class Collection:
 
     # --- reading -------------------------------------------------------------------------------------------
 
-    def parse(self, expression: str) -> Filter:
+    def parse(self, expression: str | Condition) -> Filter:
         """A user's filter. Raises FilterError or UnknownField."""
+        if isinstance(expression, Condition):
+            return expression.bind(self._types)
         return parse(expression, self._types)
 
     def count(self, filter: Filter | None = None, consistency: str = "Strong") -> int:

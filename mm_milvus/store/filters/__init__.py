@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from mm_milvus.errors import FilterError
 from mm_milvus.records import FieldType
 from mm_milvus.store.filters.ast import And, Filter, In, Not, Or, Ref
+from mm_milvus.store.filters.builder import Condition, F
 from mm_milvus.store.filters.check import MAX_VALUES, OWN_FIELDS
 from mm_milvus.store.filters.evaluate import matches
 from mm_milvus.store.filters.parser import parse
@@ -26,7 +27,9 @@ from mm_milvus.store.filters.render import Dialect, render
 __all__ = [
     "OWN_FIELDS",
     "And",
+    "Condition",
     "Dialect",
+    "F",
     "Filter",
     "Not",
     "Or",

@@ -7,7 +7,9 @@ from typing import NamedTuple, NoReturn
 
 from mm_milvus.errors import FilterError
 
-__all__ = ["Token", "fail", "tokenize", "unescape"]
+__all__ = ["BUILT", "Token", "fail", "tokenize", "unescape"]
+
+BUILT = 0  # the position of what was not written in a string
 
 _KEYWORDS = frozenset(["and", "or", "not", "in", "like", "is", "null", "exists", "true", "false"])
 _SPELLINGS = {"&&": "and", "||": "or", "!": "not"}
@@ -32,7 +34,7 @@ class Token(NamedTuple):
 
 
 def fail(at: int, problem: str) -> NoReturn:
-    raise FilterError(f"at character {at}: {problem}")
+    raise FilterError(problem if at == BUILT else f"at character {at}: {problem}")
 
 
 def tokenize(expression: str) -> list[Token]:

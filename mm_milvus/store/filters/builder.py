@@ -1,0 +1,289 @@
+"""Filters written in Python: ``F`` makes conditions, and values reach Milvus without being quoted by hand.
+
+    (F.price < 100) & F.color.in_(["red", "blue"])          ~F.featured
+    F.price.between(10, 20) | F.brand.startswith("Nor")     F.color.is_null()
+    F.sizes.contains("M") & (F.sizes.length() > 2)          F["net weight"] < 2
+    F.specs["weight"]["kg"] > 3                             F.sizes[0] == "M"
+
+A condition is a tree without types; it becomes the same filter as an expression in a string once it meets the fields
+of a collection. Conditions have no truth value of their own: write ``&``, ``|`` and ``~`` for and, or and not, with
+parentheses around comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from mm_milvus.errors import FilterError
+from mm_milvus.records import FieldType
+from mm_milvus.store.filters import check
+from mm_milvus.store.filters.ast import And, Filter, Not, Or, Ref, Scalar
+from mm_milvus.store.filters.parser import MAX_DEPTH
+from mm_milvus.store.filters.quoting import one_line
+from mm_milvus.store.filters.tokens import BUILT
+
+__all__ = ["Condition", "F", "Part"]
+
+Fields = Mapping[str, FieldType]
+_ESCAPED = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
+
+
+class Condition:
+    """One condition on the attributes, or several of them joined. Immutable."""
+
+    __slots__ = ("_depth", "_parts", "_terms")
+    _depth: int
+    _parts: tuple[Condition, ...]
+    _terms: int
+
+    def __init__(self, parts: tuple[Condition, ...] = ()) -> None:
+        self._parts = parts
+        self._terms = sum(part._terms for part in parts) or 1
+        self._depth = 1 + max((part._depth for part in parts), default=-1)
+
+    def bind(self, fields: Fields) -> Filter:
+        """The filter for these fields (id, text, has_image and has_text come along).
+
+        Raises FilterError for a value that does not fit its field, UnknownField with the nearest name.
+        """
+        if self._terms > check.MAX_TERMS:
+            raise FilterError(
+                f"more than {check.MAX_TERMS} comparisons; use .in_([...]) for many values of one field"
+            )
+        if self._depth > MAX_DEPTH:
+            raise FilterError(f"conditions nested in each other more than {MAX_DEPTH} deep")
+        return self._bound(fields)
+
+    def _bound(self, fields: Fields) -> Filter:
+        raise NotImplementedError
+
+    def __and__(self, other: Condition) -> Condition:
+        return _Joined.of(And, self, other)
+
+    def __or__(self, other: Condition) -> Condition:
+        return _Joined.of(Or, self, other)
+
+    def __invert__(self) -> Condition:
+        return _Inverted((self,))
+
+    def __bool__(self) -> NoReturn:
+        raise FilterError(
+            "a condition is neither true nor false; write & for and, | for or, ~ for not, .between(a, b) for a range"
+        )
+
+
+class _Leaf(Condition):
+    """A comparison."""
+
+    __slots__ = ("_bind",)
+
+    def __init__(self, bind: Callable[[Fields], Filter]) -> None:
+        super().__init__()
+        self._bind = bind
+
+    def _bound(self, fields: Fields) -> Filter:
+        return self._bind(fields)
+
+
+class _Inverted(Condition):
+    __slots__ = ()
+
+    def _bound(self, fields: Fields) -> Filter:
+        return Not(self._parts[0]._bound(fields))
+
+
+class _Joined(Condition):
+    """Conditions joined by ``&`` or by ``|``; a long chain of one kind stays flat."""
+
+    __slots__ = ("_kind",)
+
+    def __init__(self, kind: type[And] | type[Or], parts: tuple[Condition, ...]) -> None:
+        super().__init__(parts)
+        self._kind = kind
+
+    @classmethod
+    def of(cls, kind: type[And] | type[Or], left: Condition, right: Condition) -> _Joined:
+        if not isinstance(right, Condition):
+            raise FilterError(
+                f"a condition can only be joined with another one, not with {one_line(repr(right))}; "
+                "put comparisons in parentheses: (F.price < 100) & (F.stock > 0)"
+            )
+        sides = [
+            side._parts if isinstance(side, _Joined) and side._kind is kind else (side,)
+            for side in (left, right)
+        ]
+        return cls(kind, (*sides[0], *sides[1]))
+
+    def _bound(self, fields: Fields) -> Filter:
+        return self._kind(*(part._bound(fields) for part in self._parts))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """A field, or a part of it: ``F.price``, ``F["net weight"]``, ``F.specs["kg"]``, ``F.sizes[0]``."""
+
+    _name: str
+    _path: tuple[str | int, ...] = ()
+
+    def __getitem__(self, key: str | int) -> Part:
+        if isinstance(key, bool) or not isinstance(key, str | int) or (isinstance(key, int) and key < 0):
+            raise FilterError(f"a part of a field is named by a key or an index from 0, not by {key!r}")
+        return replace(self, _path=(*self._path, key))
+
+    def __iter__(self) -> NoReturn:
+        raise FilterError("a field is no list; use F.field.contains(value)")
+
+    def __bool__(self) -> NoReturn:
+        raise FilterError(f"write F.{self._name} == True to ask for a flag; fields have no truth value")
+
+    def __eq__(self, value: object) -> Condition:  # type: ignore[override]
+        return self.is_null() if value is None else self._compare("==", value)
+
+    def __ne__(self, value: object) -> Condition:  # type: ignore[override]
+        return self.is_not_null() if value is None else self._compare("!=", value)
+
+    def __lt__(self, value: Any) -> Condition:
+        return self._compare("<", value)
+
+    def __le__(self, value: Any) -> Condition:
+        return self._compare("<=", value)
+
+    def __gt__(self, value: Any) -> Condition:
+        return self._compare(">", value)
+
+    def __ge__(self, value: Any) -> Condition:
+        return self._compare(">=", value)
+
+    __hash__ = None  # type: ignore[assignment]  # equality makes a condition
+
+    def between(self, lowest: Any, highest: Any) -> Condition:
+        """``lowest <= field <= highest``."""
+        return self._compare(">=", lowest) & self._compare("<=", highest)
+
+    def in_(self, values: Iterable[Any]) -> Condition:
+        """The value is one of these; many values cost little."""
+        wanted = _scalars(values)
+        return self._make(lambda ref: check.membership(ref, wanted, negated=False, at=BUILT))
+
+    def not_in(self, values: Iterable[Any]) -> Condition:
+        """There is a value, and it is none of these."""
+        wanted = _scalars(values)
+        return self._make(lambda ref: check.membership(ref, wanted, negated=True, at=BUILT))
+
+    def startswith(self, beginning: str) -> Condition:
+        """The text begins like this; upper and lower case differ."""
+        if not isinstance(beginning, str):
+            raise FilterError(f"a text begins with a text, not with {beginning!r}")
+        pattern = beginning.translate(_ESCAPED) + "%"
+        return self._make(lambda ref: check.like(ref, pattern, BUILT))
+
+    def like(self, pattern: str) -> Condition:
+        """As ``like`` in an expression: ``"Nor%"``."""
+        if not isinstance(pattern, str):
+            raise FilterError(f"a pattern is a text, not {pattern!r}")
+        return self._make(lambda ref: check.like(ref, pattern, BUILT))
+
+    def is_null(self) -> Condition:
+        """There is no value."""
+        return self._make(lambda ref: check.missing(ref, negated=False))
+
+    def is_not_null(self) -> Condition:
+        """There is a value."""
+        return self._make(lambda ref: check.missing(ref, negated=True))
+
+    def contains(self, value: Any) -> Condition:
+        """The array (or the JSON list) holds this value."""
+        return self._contains([value], every=False)
+
+    def contains_any(self, values: Iterable[Any]) -> Condition:
+        """It holds one of these values."""
+        return self._contains(values, every=False)
+
+    def contains_all(self, values: Iterable[Any]) -> Condition:
+        """It holds all of these values."""
+        return self._contains(values, every=True)
+
+    def length(self) -> _Length:
+        """Number of elements of the array, to be compared: ``F.sizes.length() > 2``."""
+        return _Length(self)
+
+    def _compare(self, op: str, value: Any) -> Condition:
+        literal = _scalar(value)
+        return self._make(lambda ref: check.compare(ref, op, literal, BUILT))
+
+    def _contains(self, values: Iterable[Any], *, every: bool) -> Condition:
+        wanted = _scalars(values)
+        return self._make(lambda ref: check.contains(ref, wanted, every, BUILT))
+
+    def _make(self, make: Callable[[Ref], Filter]) -> Condition:
+        return _Leaf(lambda fields: make(self._resolve(fields)))
+
+    def _resolve(self, fields: Fields) -> Ref:
+        return check.resolve(self._name, self._path, fields, BUILT)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Length:
+    _part: Part
+
+    def _compare(self, op: str, value: Any) -> Condition:
+        literal = _scalar(value)
+        return self._part._make(lambda ref: check.length(check.array(ref, BUILT), op, literal, BUILT))
+
+    def __eq__(self, value: object) -> Condition:  # type: ignore[override]
+        return self._compare("==", value)
+
+    def __ne__(self, value: object) -> Condition:  # type: ignore[override]
+        return self._compare("!=", value)
+
+    def __lt__(self, value: Any) -> Condition:
+        return self._compare("<", value)
+
+    def __le__(self, value: Any) -> Condition:
+        return self._compare("<=", value)
+
+    def __gt__(self, value: Any) -> Condition:
+        return self._compare(">", value)
+
+    def __ge__(self, value: Any) -> Condition:
+        return self._compare(">=", value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Fields:
+    """``F.name`` and ``F["any name"]``."""
+
+    def __getattr__(self, name: str) -> Part:
+        if name.startswith("__"):  # what Python itself asks for, to copy an object for instance
+            raise AttributeError(name)
+        return Part(name)
+
+    def __getitem__(self, name: str) -> Part:
+        if not isinstance(name, str):
+            raise FilterError(f"a field has a name, not {name!r}")
+        return Part(name)
+
+
+F = _Fields()
+
+
+def _scalar(value: Any) -> Scalar:
+    """Plain numbers, texts and flags; those of numpy too."""
+    plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    if isinstance(plain, bool | int | float | str):
+        return plain
+    if isinstance(value, Part | Condition | _Length):
+        raise FilterError("a field is compared with a value, not with another field")
+    raise FilterError(
+        f"a field is compared with a number, a text or a flag, not with {one_line(repr(value))}"
+    )
+
+
+def _scalars(values: Iterable[Any]) -> list[tuple[Scalar, int]]:
+    """As the checks want them: each with its position."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise FilterError(f"expected a list of values, got {one_line(repr(values))}")
+    return [(_scalar(value), BUILT) for value in values]

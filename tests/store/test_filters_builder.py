@@ -1,0 +1,157 @@
+"""``F`` says the same as an expression in a string, and says what is wrong in the same words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from mm_milvus import F
+from mm_milvus.errors import FilterError, UnknownField
+from mm_milvus.records import FieldType
+from mm_milvus.store.filters import And, Condition, Filter, Not, Or, matches, parse
+from mm_milvus.store.filters.ast import Compare, Contains, In, Length, Missing, Ref
+from mm_milvus.store.filters.builder import Part
+from tests.store.test_filters_cases import FIELDS, Case, filters, table
+
+ROWS = table()
+EQUAL: list[tuple[Condition, str]] = [
+    (F.price < 100, "price < 100"),
+    ((F.price >= 10) & (F.price <= 20), "price >= 10 and price <= 20"),
+    (F.price.between(10, 20), "price >= 10 and price <= 20"),
+    (F.color == "red", 'color == "red"'),
+    (F.color != 'q"uo\\te', 'color != "q\\"uo\\\\te"'),
+    (F.color == None, "color is null"),  # noqa: E711
+    (F.color != None, "exists color"),  # noqa: E711
+    (F.color.is_null(), "color is null"),
+    (F.color.is_not_null(), "color is not null"),
+    (F.color.in_(["red", "blue"]), 'color in ["red", "blue"]'),
+    (F.color.in_(word for word in ("red",)), 'color in ["red"]'),
+    (F.color.not_in(["红色"]), 'color not in ["红色"]'),
+    (F.color.in_([]), "color in []"),
+    (F.color.startswith("Ni"), 'color like "Ni%"'),
+    (F.color.startswith("100%_\\"), 'color like "100\\\\%\\\\_\\\\\\\\%"'),
+    (F.color.like("N%"), 'color like "N%"'),
+    (F.featured == True, "featured"),  # noqa: E712
+    (~(F.featured == True), "not featured"),  # noqa: E712
+    (F.sizes.contains("M"), 'array_contains(sizes, "M")'),
+    (F.sizes.contains_any(["S", "M"]), 'array_contains_any(sizes, ["S", "M"])'),
+    (F.sizes.contains_all(("S", "M")), 'array_contains_all(sizes, ["S", "M"])'),
+    (F.sizes.length() > 2, "array_length(sizes) > 2"),
+    (F.sizes[0] == "M", 'sizes[0] == "M"'),
+    (F.specs["weight"] > 3, 'specs["weight"] > 3'),
+    (F.specs["tags"].contains("a"), 'json_contains(specs["tags"], "a")'),
+    (F["net weight"] < 2, "`net weight` < 2"),
+    (F["颜色"] == "红", '颜色 == "红"'),
+    (F.stock == np.int64(3), "stock == 3"),
+    (F.price > np.float32(0.5), "price > 0.5"),
+    ((F.price < 1) | (F.stock > 1) | (F.color == "x"), 'price < 1 or stock > 1 or color == "x"'),
+    (~((F.price < 1) | F.stock.in_([1])), "not (price < 1 or stock in [1])"),
+]
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"), EQUAL, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_condition_is_the_filter_of_the_expression(condition: Condition, text: str) -> None:
+    assert condition.bind(FIELDS) == parse(text, FIELDS)
+
+
+def _part(ref: Ref) -> Part:
+    part = F[ref.name]
+    for key in ref.path:
+        part = part[key]
+    return part
+
+
+def _compared(left: Any, op: str, value: Any) -> Condition:
+    by_op = {
+        "==": left.__eq__, "!=": left.__ne__, "<": left.__lt__, "<=": left.__le__, ">": left.__gt__,
+        ">=": left.__ge__,
+    }  # fmt: skip
+    return by_op[op](value)
+
+
+def rebuilt(node: Filter) -> Condition:
+    """The same filter, by ``F``."""
+    match node:
+        case And(parts) | Or(parts):
+            first, *others = map(rebuilt, parts)
+            for other in others:
+                first = first & other if isinstance(node, And) else first | other
+            return first
+        case Not(part):
+            return ~rebuilt(part)
+        case Compare(ref, op, value):
+            return _compared(_part(ref), op, value)
+        case In(ref, (), negated) if (
+            ref.type.element or ref.type is FieldType.JSON
+        ):  # array_contains_*(ref, [])
+            return _part(ref).contains_all([]) if negated else _part(ref).contains_any([])
+        case In(ref, values, negated):
+            return _part(ref).not_in(values) if negated else _part(ref).in_(values)
+        case Missing(ref, negated):
+            return _part(ref).is_not_null() if negated else _part(ref).is_null()
+        case Contains(ref, values, every, negated):
+            found = _part(ref).contains_all(values) if every else _part(ref).contains_any(values)
+            return ~found if negated else found
+        case Length(ref, op, value):
+            return _compared(_part(ref).length(), op, value)
+    raise TypeError(node)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(filters())
+def test_random_filters_find_the_same_rows(case: Case) -> None:
+    text, meaning = case
+    filter = rebuilt(parse(text, FIELDS)).bind(FIELDS)
+    assert [matches(filter, row) for row in ROWS] == [meaning(row) is True for row in ROWS], text
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: F.prise < 1, UnknownField, "did you mean 'price'"),
+        (lambda: F.price < "1", FilterError, "price is a double, cannot be compared with the string '1'"),
+        (lambda: F.color == F.ghost, FilterError, "not with another field"),
+        (lambda: F.color == [1], FilterError, "a number, a text or a flag, not with"),
+        (lambda: F.color.in_("red"), FilterError, "expected a list of values, got 'red'"),
+        (lambda: F.color.in_([None]), FilterError, "not with None"),
+        (lambda: F.color.startswith(3), FilterError, "begins with a text, not with 3"),
+        (lambda: F.sizes == "M", FilterError, "use array_contains"),
+        (lambda: F.sizes[-1] == "M", FilterError, "an index from 0, not by -1"),
+        (lambda: F.price.contains(1), FilterError, "array functions need an array"),
+        (lambda: F.color == "\ud800", FilterError, "half of a surrogate pair"),
+        (lambda: (F.price < 1) & 3, FilterError, "put comparisons in parentheses"),
+        (lambda: 1 < F.price < 3, FilterError, "write & for and"),
+        (lambda: F.price < 1 and F.stock > 1, FilterError, "write & for and"),
+        (lambda: not F.featured, FilterError, "F.featured == True"),
+        (lambda: list(F.sizes), FilterError, "F.field.contains"),
+        (lambda: F.price < float("inf"), FilterError, "out of the range"),
+    ],
+)
+def test_what_is_wrong_is_said(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        make().bind(FIELDS)
+    assert message in str(caught.value)
+    assert "at character" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_long_chains_are_flat_and_longer_ones_refused() -> None:
+    condition = F.stock == 0
+    for number in range(1, 500):
+        condition |= F.stock == number
+    filter = condition.bind(FIELDS)
+    assert isinstance(filter, Or)
+    assert len(filter.parts) == 500
+    with pytest.raises(FilterError, match=r"more than 500 comparisons; use \.in_"):
+        (condition | (F.stock == 500)).bind(FIELDS)
+    deep = F.stock == 0
+    for number in range(60):
+        deep = (deep & (F.price < number)) | (F.stock == number)
+    with pytest.raises(FilterError, match="more than 50 deep"):
+        deep.bind(FIELDS)
+    assert F.stock.in_(range(50_000)).bind(FIELDS) == In(Ref("stock", FIELDS["stock"]), tuple(range(50_000)))
