@@ -8,7 +8,7 @@ import click
 
 from .options import open_shop, search_options, shared_options
 from .output import print_json, print_table, say, terminal_width
-from .values import crop, names, signal_of
+from .values import crop, facet, names, signal_of, sort
 
 if TYPE_CHECKING:
     from mm_milvus import Client
@@ -34,10 +34,19 @@ __all__ = ["query"]
 )
 @click.option(
     "--id",
+    "--like",
+    "id",
     type=signal_of("id"),
     multiple=True,
     metavar="ID[^W]",
     help="Stored product to find the like of; it is left out itself. Repeatable.",
+)
+@click.option(
+    "--unlike",
+    type=signal_of("id"),
+    multiple=True,
+    metavar="ID[^W]",
+    help="Stored product to stay away from, half as strong as --id draws near. Repeatable.",
 )
 @click.option(
     "--crop", type=crop, metavar="X,Y,W,H", help="Part of the query picture, in pixels. Default: all."
@@ -57,6 +66,49 @@ __all__ = ["query"]
     metavar="A,B",
     help="Attributes to return. Default: all; the table shows what fits.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "vector", "text", "hybrid"]),
+    help="Compare vectors, words, or both. Default: auto, which is hybrid for words alone, else vector.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    metavar="A",
+    help="Share of the vectors in a hybrid ranking; the words have the rest. Default: 0.5.",
+)
+@click.option(
+    "--combine",
+    type=click.Choice(["weighted", "rrf"]),
+    help="How a hybrid ranking joins both: weighted scores, or reciprocal ranks. Default: weighted.",
+)
+@click.option(
+    "--min-score",
+    type=float,
+    metavar="S",
+    help="Least relevance, from 0 (any product) to 1 (the same thing). Default: everything is shown.",
+)
+@click.option(
+    "--sort",
+    type=sort,
+    multiple=True,
+    metavar="[-]FIELD",
+    help="Order by an attribute, falling with a minus sign, or by -score. Repeatable.",
+)
+@click.option("--group-by", metavar="FIELD", help="Show the best product of each value of an attribute.")
+@click.option(
+    "--group-size", type=click.IntRange(1, 100), metavar="N", help="Products of each group. Default: 1."
+)
+@click.option(
+    "--facet",
+    "facets",
+    type=facet,
+    multiple=True,
+    metavar="FIELD[=A,B,C]",
+    help="Count the values of an attribute, or its numbers between bounds. Repeatable.",
+)
+@click.option("--cursor", metavar="CURSOR", help="Go on after the page that printed this cursor with --json.")
+@click.option("--explain", is_flag=True, help="Also show what each route gave.")
 @click.option("--html", metavar="FILE", help="Also write the answer as a web page with the pictures in it.")
 @search_options
 @shared_options
@@ -71,6 +123,7 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
       mm-milvus query --text "red running shoes" --filter 'price < 100'
       mm-milvus query --image dress.jpg --crop 40,10,300,500 --html answer.html
       mm-milvus query --id sku-17 --text "without heels^-0.3" --json
+      mm-milvus query --text boots --facet color --facet price=50,100 --sort price
     """
     asked = _build(**parts)
     with open_shop() as shop:
@@ -80,21 +133,24 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
     if as_json:
         print_json(page.to_dict())
         return
+    from .table import facet_lines
+
     _print_table(page, asked.fields)
+    for line in facet_lines(page):
+        say(line)
     if html:
         say(f"wrote {html}")
 
 
-def _build(  # the parts of a query are its options, one by one
+def _build(
     text: tuple[Signal, ...],
     image: tuple[Signal, ...],
     id: tuple[Signal, ...],
+    unlike: tuple[Signal, ...],
     crop: Crop | None,
-    filter: str | None,
-    limit: int | None,
-    offset: int | None,
-    fields: tuple[str, ...] | None,
+    **given: Any,
 ) -> Query:
+    """The query that the options spell; those that are not given are left to their defaults."""
     from dataclasses import replace
 
     from mm_milvus.records import Query
@@ -103,11 +159,11 @@ def _build(  # the parts of a query are its options, one by one
         if len(image) != 1:
             raise click.UsageError("--crop needs exactly one --image")
         image = (replace(image[0], crop=crop),)
-    if not (signals := (*text, *image, *id)):
-        raise click.UsageError("nothing to search for: give --text, --image or --id")
-    given = {"limit": limit, "offset": offset}
-    numbers = {name: value for name, value in given.items() if value is not None}
-    return Query(signals, filter=filter, fields=fields, **numbers)
+    away = (replace(signal, weight=-(0.5 if signal.weight is None else signal.weight)) for signal in unlike)
+    signals = (*text, *image, *id, *away)
+    if not (signals or given["filter"] or given["sort"] or given["facets"]):
+        raise click.UsageError("nothing to search for: give --text, --image or --id, or a --filter")
+    return Query(signals, **{name: value for name, value in given.items() if value is not None})
 
 
 def _with_title(asked: Query, shop: Client) -> Query:

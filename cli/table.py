@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .text import decimals, is_number, one_line, products, shown_value
+from .text import decimals, is_number, one_line, plain, products, shown_value
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mm_milvus.records import Hit, Page
 
-__all__ = ["attribute_names", "page_table", "summary"]
+__all__ = ["attribute_names", "facet_lines", "page_table", "summary"]
 
 # Shown first, where products have them: what people compare products by.
 _PREFERRED = (
@@ -67,6 +67,27 @@ def page_table(page: Page, *, width: int, fields: Sequence[str] | None = None) -
     for cells in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def facet_lines(page: Page) -> Iterator[str]:
+    """``color: red 12 · blue 9 · 3 more values``, a line for each facet."""
+    for facet in page.facets:
+        parts = [f"{plain(value)} {count:,}" for value, count in facet.counts]
+        parts += [f"{_range(low, high)} {count:,}" for low, high, count in facet.ranges]
+        if facet.others:
+            parts.append(f"{facet.others:,} more values")
+        if facet.min is not None and facet.max is not None:
+            parts.append(f"from {plain(facet.min)} to {plain(facet.max)}")
+        if facet.missing:
+            parts.append(f"none {facet.missing:,}")
+        note = "" if facet.exact else " (of the best candidates only)"
+        yield f"{one_line(facet.field)}: {one_line(' · '.join(parts)) or 'no values'}{note}"
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"below {plain(high)}"
+    return f"{plain(low)} and more" if high is None else f"{plain(low)} to {plain(high)}"
 
 
 def summary(page: Page) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Crop, Signal
+    from mm_milvus.records import Crop, Facet, Signal, Sort
 
-__all__ = ["crop", "names", "pair", "signal_of", "split_weight"]
+__all__ = ["crop", "facet", "names", "pair", "signal_of", "sort", "split_weight"]
 
 _WEIGHTED = re.compile(r"(.*)(?<!\\)\^([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
 
@@ -51,6 +51,29 @@ def crop(text: str) -> Crop:
     if not width or not height:
         raise click.BadParameter("width and height must be at least 1")
     return Crop(x, y, width, height)
+
+
+def sort(text: str) -> Sort:
+    """``price``, or ``-price`` for the highest first."""
+    from mm_milvus.records import Sort
+
+    field = text.strip().removeprefix("-")
+    if not field:
+        raise click.BadParameter(
+            "expected the name of an attribute, with a minus sign before it for falling order"
+        )
+    return Sort(field, descending=text.strip().startswith("-"))
+
+
+def facet(text: str) -> Facet:
+    """``color``, or ``price=50,100`` for the numbers between bounds."""
+    from mm_milvus.records import Facet
+
+    field, _, bounds = (part.strip() for part in text.partition("="))
+    try:
+        return Facet(field, bounds=tuple(float(bound) for bound in bounds.split(",")) if bounds else ())
+    except ValueError:
+        raise click.BadParameter(f"expected FIELD or FIELD=NUMBER,NUMBER,..., got {text!r}") from None
 
 
 def names(text: str) -> tuple[str, ...]:

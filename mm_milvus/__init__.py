@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from mm_milvus.config import Settings, load_settings
     from mm_milvus.errors import MmMilvusError
     from mm_milvus.ingest.prepare import Preview
-    from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
+    from mm_milvus.records import (
+        Crop,
+        Facet,
+        FacetCounts,
+        Hit,
+        IngestReport,
+        Page,
+        Query,
+        Signal,
+        Sort,
+        VerifyReport,
+    )
     from mm_milvus.store.filters import F
 
 __version__ = "0.1.0"
@@ -31,6 +42,8 @@ __all__ = [
     "CollectionInfo",
     "Crop",
     "F",
+    "Facet",
+    "FacetCounts",
     "Hit",
     "IngestReport",
     "MmMilvusError",
@@ -39,6 +52,7 @@ __all__ = [
     "Query",
     "Settings",
     "Signal",
+    "Sort",
     "VerifyReport",
     "__version__",
     "load_settings",
@@ -52,7 +66,21 @@ _HOMES = {
     "Preview": "ingest.prepare",
     "Settings": "config",
     "load_settings": "config",
-} | dict.fromkeys(("Crop", "Hit", "IngestReport", "Page", "Query", "Signal", "VerifyReport"), "records")
+} | dict.fromkeys(
+    (
+        "Crop",
+        "Facet",
+        "FacetCounts",
+        "Hit",
+        "IngestReport",
+        "Page",
+        "Query",
+        "Signal",
+        "Sort",
+        "VerifyReport",
+    ),
+    "records",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 from mm_milvus.config import Settings, load_settings
 from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound
-from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
+from mm_milvus.records import Crop, Facet, Hit, IngestReport, Page, Query, Signal, Sort, VerifyReport
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from mm_milvus.ingest import Preview
     from mm_milvus.media import MediaReader
     from mm_milvus.records import FieldType
+    from mm_milvus.search import Searcher
     from mm_milvus.store import Collection, Stamp, Store
     from mm_milvus.store.filters import Condition
 
-__all__ = ["Client", "CollectionInfo", "IngestOptions"]
+    Entry = str | tuple[str, float]  # without a weight, and with one
+    Entries = Entry | Sequence[Entry] | Mapping[str, float]
+
+__all__ = ["Client", "CollectionInfo", "IngestOptions", "QueryOptions"]
 
 
 class IngestOptions(TypedDict, total=False):
@@ -52,6 +56,26 @@ class IngestOptions(TypedDict, total=False):
     text_fields: Sequence[str]
     mapping: dict[str, str]
     types: dict[str, FieldType | str]
+
+
+class QueryOptions(TypedDict, total=False):
+    """What a query may ask for beside its signals. See ``mm_milvus.Query``."""
+
+    filter: str | Condition | None
+    limit: int
+    offset: int
+    fields: Sequence[str] | None
+    mode: Literal["auto", "vector", "text", "hybrid"]
+    alpha: float
+    combine: Literal["weighted", "rrf"]
+    min_score: float | None
+    sort: Sort | str | Sequence[Sort | str]  # "price", or "-price" for falling prices
+    group_by: str | None
+    group_size: int
+    facets: Facet | str | Sequence[Facet | str]
+    cursor: str | None
+    exclude: Sequence[str]
+    explain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +122,7 @@ class Client:
         )
         self._store: Store | None = None
         self._collection: Collection | None = None
+        self._searcher: Searcher | None = None
         self._reader: MediaReader | None = None
         self._encoders: dict[str, list[Encoder]] = {}
 
@@ -111,7 +136,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; an embedded database can then be opened by another process."""
-        self._collection = None
+        self._collection = self._searcher = None
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -193,20 +218,18 @@ class Client:
 
     def query(
         self,
-        text: str | Sequence[str] | None = None,
+        text: Entries | None = None,
         image: Any = None,
-        id: str | Sequence[str] | None = None,
+        id: Entries | None = None,
         *,
-        filter: str | Condition | None = None,
-        limit: int = 10,
-        offset: int = 0,
-        fields: Sequence[str] | None = None,
         crop: Crop | tuple[int, int, int, int] | None = None,
+        **options: Unpack[QueryOptions],
     ) -> Page:
         """Products for words, pictures (path, URL, bytes or PIL image), known products' ids, and any mix of them.
 
-        Each may be a list, and each entry may be a pair ``(value, weight)``. ``filter`` is an expression in Milvus'
-        syntax. ``crop`` cuts the query picture. See ``search`` for the errors.
+        Each may be a list or a dict of weights, and each entry may be a pair ``(value, weight)``. ``crop`` cuts the
+        query picture. Options: those of QueryOptions. Without any signal: the products that pass the filter, sorted.
+        See ``search`` for the errors.
         """
         crop = Crop(*crop) if isinstance(crop, tuple) else crop
         signals = (
@@ -214,19 +237,41 @@ class Client:
             *(Signal("image", value, weight, crop) for value, weight in _entries(image)),
             *(Signal("id", value, weight) for value, weight in _entries(id)),
         )
-        fields = [fields] if isinstance(fields, str) else fields
-        return self.search(Query(signals, filter, limit, offset, None if fields is None else tuple(fields)))
+        return self.search(Query(signals, **_query_fields(options)))
+
+    def similar(self, id: str, **options: Unpack[QueryOptions]) -> Page:
+        """Products like this stored one, which is left out. See ``search`` for the errors."""
+        return self.query(id=id, **options)
+
+    def recommend(
+        self,
+        like: Entries,
+        unlike: Entries = (),
+        **options: Unpack[QueryOptions],
+    ) -> Page:
+        """Products like some stored ones and unlike others: near the mean of their vectors, weights counting.
+
+        ``like`` and ``unlike`` are ids, or a dict of ids and weights above 0; those of ``unlike`` push away, half as
+        strong where no weight is given. All of them are left out of the answer. See ``search`` for the errors.
+        """
+        wanted = [(id, 1.0 if weight is None else weight) for id, weight in _entries(_as_list(like))]
+        unwanted = [(id, -(0.5 if weight is None else weight)) for id, weight in _entries(_as_list(unlike))]
+        if not wanted:
+            raise ConfigError("recommend needs at least one product to like")
+        return self.query(id=wanted + unwanted, **options)
 
     def search(self, query: Query) -> Page:
         """Answers a Query.
 
-        Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError or StoreError.
+        Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError, NotSupported or
+        StoreError.
         """
-        from mm_milvus import search
+        from mm_milvus.search import Searcher
 
         collection = self._open()
-        encoder = self._encoder(collection.stamp)
-        return search.run(query, collection, encoder, self._media(), self.settings.consistency)
+        if self._searcher is None or self._searcher.collection is not collection:
+            self._searcher = Searcher(collection, lambda: self._encoder(collection.stamp), self._media)
+        return self._searcher(query)
 
     def get(self, ids: str | Sequence[str]) -> list[Hit]:
         """The stored products among ``ids``, in that order."""
@@ -347,10 +392,37 @@ def _ids(ids: str | Sequence[str]) -> list[str]:
     return wanted
 
 
+def _query_fields(options: QueryOptions) -> dict[str, Any]:
+    """As a Query has them: tuples, and records in the place of names."""
+    fields: dict[str, Any] = dict(options)
+    for name in ("fields", "exclude"):
+        if fields.get(name) is not None:
+            fields[name] = tuple(_as_list(fields[name]))
+    if "sort" in options:
+        fields["sort"] = tuple(_sort(entry) for entry in _as_list(options["sort"]))
+    if "facets" in options:
+        entries = _as_list(options["facets"])
+        fields["facets"] = tuple(Facet(entry) if isinstance(entry, str) else entry for entry in entries)
+    return fields
+
+
+def _sort(entry: Sort | str) -> Sort:
+    return Sort(entry.removeprefix("-"), entry.startswith("-")) if isinstance(entry, str) else entry
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Of one thing, of several, or of a dict of weights."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
 def _entries(value: Any) -> list[tuple[Any, float | None]]:
     """One value, a (value, weight) pair, or a list of either -> pairs."""
     if value is None:
         return []
+    if isinstance(value, Mapping):
+        return _entries(list(value.items()))
     if isinstance(value, list):
         return [pair for entry in value for pair in _entries(entry)]
     if isinstance(value, tuple):

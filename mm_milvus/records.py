@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Crop",
+    "Facet",
+    "FacetCounts",
     "Field",
     "FieldType",
     "Hit",
@@ -28,6 +30,7 @@ __all__ = [
     "Row",
     "Schema",
     "Signal",
+    "Sort",
     "VerifyReport",
 ]
 
@@ -132,34 +135,101 @@ class Crop:
 class Signal:
     """One part of a query. ``weight`` None means the encoder's default for the kind; it may be negative."""
 
-    kind: Literal["text", "image", "id"]
-    value: Any  # str for text and id; path, URL, data URI, bytes or PIL image for image
+    kind: Literal["text", "image", "id", "vector"]
+    # str for text and id; path, URL, data URI, bytes or PIL image for image; (dim,) floats for vector, used as they are
+    value: Any
     weight: float | None = None
     crop: Crop | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Sort:
+    """Order by an attribute (a number, a text or a flag), or by "score". Products without a value come last."""
+
+    field: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """What to count: the ``size`` most frequent values of an attribute, or its numbers between ``bounds``.
+
+    ``bounds`` (b0, b1, ...) make ranges from each bound to below the next, with one before and one after them.
+    """
+
+    field: str
+    size: int = 10
+    bounds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """What to search for: signals, a filter (in Milvus' syntax, or made with ``F``), the part of the ranking."""
+    """What to search for and how to order and return it. Without signals: all products that pass the filter.
+
+    ``mode``: "vector" compares vectors, "text" words (BM25), "hybrid" both; "auto" is hybrid for words alone and vector
+    for everything else. ``combine`` says how hybrid joins both: "weighted" adds ``alpha`` times the vector score and
+    1 - ``alpha`` times the word score, each scaled to 0..1, and "rrf" adds 1 / (60 + rank).
+    """
 
     signals: tuple[Signal, ...]
     filter: str | Condition | None = None
     limit: int = 10
     offset: int = 0
     fields: tuple[str, ...] | None = None  # attributes to return; None for all
+    mode: Literal["auto", "vector", "text", "hybrid"] = "auto"
+    alpha: float = 0.5
+    combine: Literal["weighted", "rrf"] = "weighted"
+    # Least relevance: 0 is what any product would have, 1 the highest possible similarity, or all words of the query.
+    min_score: float | None = None
+    sort: tuple[Sort, ...] = ()
+    group_by: str | None = (
+        None  # attribute of which a value appears once; ``limit`` and ``offset`` count groups
+    )
+    group_size: int = 1  # products of one group
+    facets: tuple[Facet, ...] = ()
+    cursor: str | None = None  # of the page before, in place of an offset
+    exclude: tuple[str, ...] = ()  # ids of products that are left out, beside those that the query names
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One product of a page. ``score`` is the weighted mean of the signals' similarities, at most 1."""
+    """One product of a page. ``score`` is the weighted mean of the signals' similarities, at most 1.
+
+    With ``explain``, ``scores`` has what each route found: "vector", "text", and "relevance" with a ``min_score``.
+    """
 
     id: str
     score: float
     attributes: Mapping[str, Any]
     image: str = ""  # where its first picture is, "" when unknown
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"id": self.id, "score": self.score, "attributes": dict(self.attributes)}
+        values = {"id": self.id, "score": self.score, "attributes": dict(self.attributes)}
+        return values | ({"scores": dict(self.scores)} if self.scores else {})
+
+
+@dataclass(frozen=True, slots=True)
+class FacetCounts:
+    """How often the values of an attribute occur among the products that pass the filter.
+
+    A condition of the filter on this attribute itself does not count, so that other choices can be offered.
+    ``exact`` is false where only the best candidates were counted. Ranges are (from, below, count), None without a
+    bound.
+    """
+
+    field: str
+    counts: tuple[tuple[Any, int], ...] = ()  # value and products, most frequent first
+    ranges: tuple[tuple[float | None, float | None, int], ...] = ()
+    min: float | None = None
+    max: float | None = None
+    others: int = 0  # further values
+    missing: int = 0  # products without a value
+    exact: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +245,9 @@ class Page:
     limit: int = 10
     offset: int = 0
     total_exact: bool = True
+    facets: tuple[FacetCounts, ...] = ()
+    cursor: str | None = None  # asks for the next page; None when there is none
+    explain: Mapping[str, Any] = field(default_factory=dict)  # how the ranking was made, if asked for
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -194,6 +267,9 @@ class Page:
             "took_ms": round(self.took_ms, 3),
             "limit": self.limit,
             "offset": self.offset,
+            "cursor": self.cursor,
+            **({"facets": [facet.to_dict() for facet in self.facets]} if self.facets else {}),
+            **({"explain": dict(self.explain)} if self.explain else {}),
         }
 
 

@@ -51,7 +51,7 @@ class Slot:
 class Slots:
     """The slots of what is on its way, and of the last that were done, up to ``most``."""
 
-    def __init__(self, most: int = 4_096) -> None:
+    def __init__(self, most: int = 2_048) -> None:
         self._most = most
         self._slots: OrderedDict[bytes, Slot] = OrderedDict()
 

@@ -1,6 +1,16 @@
-"""The query layer: signals -> query vector -> Milvus -> a page of hits."""
+"""The query layer: signals -> candidates of each route -> one order -> a page of hits.
+
+check                   what a query may ask
+cache, compose          signals -> the query vector
+words, mirror           BM25 and filters in this process, for what Milvus cannot do
+routes                  by vector, by words, or both: candidates and their scores
+relevance               which of them are near enough
+order, facets           sorting, groups, cursors; counts of values
+run                     all of it behind ``Searcher``
+"""
 
 from mm_milvus.search.compose import compose, weigh
-from mm_milvus.search.run import run
+from mm_milvus.search.run import Searcher
+from mm_milvus.search.words import WordIndex
 
-__all__ = ["compose", "run", "weigh"]
+__all__ = ["Searcher", "WordIndex", "compose", "weigh"]

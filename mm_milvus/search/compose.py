@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mm_milvus.encoders.base import DefaultWeights, Encoder, EncoderSpec
     from mm_milvus.fusion import Fusion
     from mm_milvus.media import MediaReader
+    from mm_milvus.search.cache import QueryEncoder
     from mm_milvus.store import Collection
 
     Array = npt.NDArray[np.float32]
@@ -30,7 +31,7 @@ MAX_WEIGHT = 1e6
 
 
 def compose(
-    signals: Sequence[Signal], collection: Collection, encoder: Encoder, reader: MediaReader
+    signals: Sequence[Signal], collection: Collection, encoder: Encoder | QueryEncoder, reader: MediaReader
 ) -> Array:
     """The query vector (dim,), scaled so that its inner product with a product is the weighted mean of similarities:
     cosines for words alone and for pictures alone; in a mixture those of words are centred.
@@ -43,6 +44,7 @@ def compose(
     parts.add_texts([s for s in weighted if s.kind == "text"], encoder)
     parts.add_images([s for s in weighted if s.kind == "image"], encoder, reader)
     parts.add_products([s for s in weighted if s.kind == "id"], collection)
+    parts.add_vectors([s for s in weighted if s.kind == "vector"])
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
     if not total:
         raise ConfigError("all signals of this query have the weight 0")
@@ -104,7 +106,7 @@ class _Parts:
             mixed = mixed * np.float32(self._weight)
         return self._fused + mixed
 
-    def add_texts(self, signals: Sequence[Signal], encoder: Encoder) -> None:
+    def add_texts(self, signals: Sequence[Signal], encoder: Encoder | QueryEncoder) -> None:
         """In a joint space words are compared with pictures too, by the encoder's default share."""
         texts = [signal_text(signal) for signal in signals]
         if not texts:
@@ -117,11 +119,13 @@ class _Parts:
             if share:
                 self._add_image(share * vector)
 
-    def add_images(self, signals: Sequence[Signal], encoder: Encoder, reader: MediaReader) -> None:
+    def add_images(
+        self, signals: Sequence[Signal], encoder: Encoder | QueryEncoder, reader: MediaReader
+    ) -> None:
         if not signals:
             return
         side = encoder.smallest_side
-        pictures = [
+        pictures: list[Any] = [
             encoder.prepare(load_pixels(signal.value, reader=reader, crop=signal.crop, smallest=side))
             for signal in signals
         ]
@@ -146,6 +150,11 @@ class _Parts:
                 vector = blocks(image * has_image, text * has_text) / np.float32(has_image + has_text or 1)
             self._fused += vector * np.float32(signal.weight or 0.0)
 
+    def add_vectors(self, signals: Sequence[Signal]) -> None:
+        """Vectors in the place of fused ones."""
+        for signal in signals:
+            self._fused += _given_vector(signal.value, self._fusion.dim) * np.float32(signal.weight or 0.0)
+
     def _centre(self, vector: Array, mean: ArrayLike | None) -> Array:
         if not self._centred or mean is None:
             return vector
@@ -167,6 +176,17 @@ def _finite(vectors: Array) -> Array:
     if not np.isfinite(vectors).all():
         raise EncoderError("the model gives numbers that are not finite for this query; try --dtype float32")
     return vectors
+
+
+def _given_vector(value: ArrayLike, dim: int) -> Array:
+    """Raises ConfigError for what is no vector of the collection's length."""
+    try:
+        vector = np.asarray(value, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"a query's vector must be a list of numbers: {error}") from error
+    if vector.shape != (dim,) or not np.isfinite(vector).all():
+        raise ConfigError(f"a query's vector must be {dim} finite numbers, got the shape {vector.shape}")
+    return vector
 
 
 def signal_text(signal: Signal) -> str:

@@ -3,65 +3,198 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.records import Page, Query
+from mm_milvus.records import FacetCounts, Hit, Page, Query
+from mm_milvus.search.cache import QueryEncoder
+from mm_milvus.search.check import check_query
 from mm_milvus.search.compose import compose, signal_text
-from mm_milvus.store.filters import And, Condition, Filter, Not, ids_filter
+from mm_milvus.search.facets import count_facets
+from mm_milvus.search.mirror import Mirrors
+from mm_milvus.search.order import continued, cursor_after, grouped, sorted_by
+from mm_milvus.search.relevance import relevant
+from mm_milvus.search.routes import POOL, Candidate, Ranking, mode_of, rank
+from mm_milvus.store.filters import And, Filter, Not, ids_filter
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from mm_milvus.encoders.base import Encoder
     from mm_milvus.media import MediaReader
     from mm_milvus.store import Collection
 
-__all__ = ["run"]
+    Array = npt.NDArray[np.float32]
+
+__all__ = ["Searcher"]
 
 
-def run(
-    query: Query, collection: Collection, encoder: Encoder, reader: MediaReader, consistency: str
-) -> Page:
-    """Answers ``query``. The products that it names as examples are left out of the answer.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What of a ranking is shown. ``entries`` are groups, of one product each where nothing is grouped."""
 
-    Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError or StoreError.
-    """
-    started = time.perf_counter()
-    _check_types(query)
-    collection.stamp.check_encoder(encoder.spec, collection.name)
-    filter = _filter(query, collection)
-    _check_fields(query, collection)
-    vector = compose(query.signals, collection, encoder, reader)
-    hits = collection.search(
-        vector, filter=filter, limit=query.limit, offset=query.offset, fields=query.fields
-    )
-    total, exact = query.offset + len(hits), True
-    if not hits or len(hits) == query.limit:  # else the ranking ended here
-        total, exact = collection.total(filter, consistency)
-    took_ms = (time.perf_counter() - started) * 1000
-    return Page(tuple(hits), total, took_ms, query.limit, query.offset, exact)
+    candidates: Sequence[Candidate]
+    entries: int  # in all
+    cursor: str | None
 
 
-def _filter(query: Query, collection: Collection) -> Filter | None:
-    given = query.filter
-    nothing = given is None or (isinstance(given, str) and not given.strip())
-    filter = None if given is None or nothing else collection.parse(given)
-    examples = [signal_text(signal) for signal in query.signals if signal.kind == "id"]
-    if not examples:
-        return filter
-    others = Not(ids_filter(examples))
-    return others if filter is None else And(filter, others)
+class Searcher:
+    """Answers queries to one collection. ``encoder`` and ``reader`` are called when a query needs them."""
+
+    def __init__(
+        self, collection: Collection, encoder: Callable[[], Encoder], reader: Callable[[], MediaReader]
+    ) -> None:
+        self.collection = self._collection = collection
+        self._load_encoder = encoder
+        self._encoder: QueryEncoder | None = None
+        self._reader = reader
+        self._mirrors = Mirrors(collection)
+
+    def __call__(self, query: Query) -> Page:
+        """Answers ``query``. The products that it names as examples are left out of the answer.
+
+        Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError, NotSupported or
+        StoreError.
+        """
+        started = time.perf_counter()
+        check_query(query, self._collection)
+        filter = self._filter(query)
+        if _is_plain(query):
+            hits, total, exact, cursor, explain = self._nearest(query, filter)
+            candidates: Sequence[Candidate] = ()
+        else:
+            hits, total, exact, cursor, explain, candidates = self._ordered(query, filter)
+        facets = self._facets(query, filter, candidates)
+        took_ms = (time.perf_counter() - started) * 1000
+        return Page(
+            tuple(hits), total, took_ms, query.limit, query.offset, exact, facets, cursor,
+            explain if query.explain else {},
+        )  # fmt: skip
+
+    def _filter(self, query: Query) -> Filter | None:
+        given = query.filter
+        nothing = given is None or (isinstance(given, str) and not given.strip())
+        filter = None if given is None or nothing else self._collection.parse(given)
+        examples = [signal_text(signal) for signal in query.signals if signal.kind == "id"]
+        if not (examples or query.exclude):
+            return filter
+        others = Not(ids_filter([*examples, *query.exclude]))
+        return others if filter is None else And(filter, others)
+
+    def _vector(self, query: Query) -> Array:
+        if self._encoder is None:
+            encoder = self._load_encoder()
+            self._collection.stamp.check_encoder(encoder.spec, self._collection.name)
+            self._encoder = QueryEncoder(encoder)
+        return compose(query.signals, self._collection, self._encoder, self._reader())
+
+    # --- straight from Milvus ------------------------------------------------------------------------------
+
+    def _nearest(
+        self, query: Query, filter: Filter | None
+    ) -> tuple[list[Hit], int, bool, str | None, Mapping[str, Any]]:
+        """By vector alone, in the order in which Milvus has them."""
+        hits = self._collection.search(
+            self._vector(query), filter=filter, limit=query.limit, offset=query.offset, fields=query.fields
+        )
+        total, exact = query.offset + len(hits), True
+        if not hits or len(hits) == query.limit:  # else the ranking ended here
+            total, exact = self._collection.total(filter)
+        seen = query.offset + len(hits)
+        more = hits and (seen < total or not exact)
+        cursor = cursor_after(query, Candidate(hits[-1].id, hits[-1].score, {}), seen) if more else None
+        return hits, total, exact, cursor, {"mode": "vector"}
+
+    # --- from the candidates -------------------------------------------------------------------------------
+
+    def _ordered(
+        self, query: Query, filter: Filter | None
+    ) -> tuple[list[Hit], int, bool, str | None, Mapping[str, Any], Sequence[Candidate]]:
+        ranking = self._ranking(query, filter) if query.signals else self._everything(filter)
+        attributes = self._attributes(query, ranking.candidates)
+        part = _part(query, ranking, attributes)
+        total, exact = part.entries, ranking.complete
+        if not exact and query.min_score is None and query.group_by is None and mode_of(query) != "text":
+            total, exact = self._collection.total(filter)
+        hits = self._hits(query, part.candidates)
+        return hits, total, exact, part.cursor, ranking.explain, ranking.candidates
+
+    def _ranking(self, query: Query, filter: Filter | None) -> Ranking:
+        vector = None if mode_of(query) == "text" else self._vector(query)
+        ranking = rank(query, vector, self._collection, self._mirrors, filter)
+        return ranking if query.min_score is None else relevant(ranking, query, vector, self._collection)
+
+    def _everything(self, filter: Filter | None) -> Ranking:
+        """All products that pass, by rising id."""
+        mirror = self._mirrors.get("a query without signals")
+        passing = mirror.passing(filter)
+        return Ranking(
+            [Candidate(mirror.ids[place], 0.0, {}) for place in passing.nonzero()[0]], complete=True
+        )
+
+    def _attributes(self, query: Query, candidates: Sequence[Candidate]) -> dict[str, Mapping[str, Any]]:
+        """Of the candidates, what they are sorted and grouped by."""
+        fields = {sort.field for sort in query.sort if sort.field != "score"} | {query.group_by} - {None}
+        if not fields:
+            return {}
+        if not query.signals:
+            rows = self._mirrors.get("a query without signals").rows
+            return {row["id"]: row for row in rows}
+        ids = [candidate.id for candidate in candidates]
+        hits = self._collection.get(ids, sorted(map(str, fields)), self._collection.consistency)
+        return {hit.id: hit.attributes for hit in hits}
+
+    def _hits(self, query: Query, candidates: Sequence[Candidate]) -> list[Hit]:
+        by_id = {candidate.id: candidate for candidate in candidates}
+        found = self._collection.get(list(by_id), query.fields, self._collection.consistency)
+        return [
+            Hit(
+                hit.id,
+                by_id[hit.id].score,
+                hit.attributes,
+                hit.image,
+                by_id[hit.id].scores if query.explain else {},
+            )
+            for hit in found
+        ]
+
+    def _facets(
+        self, query: Query, filter: Filter | None, candidates: Sequence[Candidate]
+    ) -> tuple[FacetCounts, ...]:
+        if not query.facets:
+            return ()
+        rows = (
+            [hit.attributes for hit in self._collection.get([c.id for c in candidates])] if candidates else []
+        )
+        types = self._collection.stamp.schema.types()
+        return count_facets(query.facets, filter, types, self._mirrors, rows)
 
 
-def _check_types(query: Query) -> None:
-    for name in ("limit", "offset"):
-        value = getattr(query, name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    if not isinstance(query.filter, str | Condition | None):
-        raise ConfigError(f"filter must be an expression in a string, or made with F, got {query.filter!r}")
+def _is_plain(query: Query) -> bool:
+    """Whether Milvus' own ranking by vector is the page."""
+    extras = query.sort or query.group_by or query.min_score is not None or query.cursor or query.explain
+    return bool(query.signals) and not extras and mode_of(query) == "vector"
 
 
-def _check_fields(query: Query, collection: Collection) -> None:
-    known = [*collection.stamp.schema.types(), "text"]
-    if unknown := [name for name in query.fields or () if name not in known]:
-        raise ConfigError(f"{collection.name!r} has no attribute {unknown[0]!r}; it has {', '.join(known)}")
+def _part(query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, Any]]) -> _Part:
+    """The groups of the page, and the cursor to the next one."""
+    ordered = sorted_by(ranking.candidates, query.sort, attributes)
+    if query.group_by is None:
+        entries = [[candidate] for candidate in ordered]
+    else:
+        entries = grouped(ordered, query.group_by, query.group_size, attributes)
+    if query.cursor is not None:
+        rest, seen = continued(query, entries, lambda entry: entry)
+    else:
+        rest, seen = entries[query.offset :], query.offset
+    if not rest and not ranking.complete:
+        raise ConfigError(
+            f"this ranking ends after {POOL:,} products; narrow it with a filter, or use the mode 'vector' alone"
+        )
+    shown = rest[: query.limit]
+    more = len(rest) > len(shown) and shown
+    cursor = cursor_after(query, shown[-1][-1], seen + len(shown)) if more else None
+    return _Part([candidate for entry in shown for candidate in entry], len(entries), cursor)

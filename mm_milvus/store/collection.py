@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +42,8 @@ FILTERED_EF = 1_024
 MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
 _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
+_PAGE = 1_000  # rows with all their attributes: up to 130 kB each
+_GENERATION = "mm.generation"  # a property of the collection
 _JOURNAL = [column for column in COLUMNS if column not in ("text", "mm_image")]
 
 
@@ -71,6 +74,7 @@ class Collection:
         self._packer = Packer(name, stamp)
         self._types = stamp.schema.types()
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
+        self._changing = False  # rows were written since the last flush
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -81,6 +85,9 @@ class Collection:
         promises that none of the ids is stored yet, which spares a server the search for them. Raises StoreError when
         Milvus fails for a reason that lies in no row; some of the rows may be stored then.
         """
+        if rows and not self._changing:
+            self._changing = True
+            self._renew_generation()
         return self._writer.write(rows, new=new)
 
     def refusal(self, row: Row) -> str | None:
@@ -99,6 +106,9 @@ class Collection:
                 client.flush(self.name, timeout=self._settings.timeout)
 
         self._call("flush", flush)
+        if self._changing:
+            self._changing = False
+            self._renew_generation()
 
     def delete(self, filter: Filter) -> int:
         """Deletes the products that pass and says how many there were."""
@@ -118,6 +128,24 @@ class Collection:
                 client.delete(self.name, filter=expression, timeout=self._settings.timeout)
 
         self._call("delete from", delete)
+        self._renew_generation()
+
+    def _renew_generation(self) -> None:
+        properties = {_GENERATION: uuid.uuid4().hex}
+        self._call(
+            "note a change of",
+            lambda client: client.alter_collection_properties(
+                self.name, properties=properties, timeout=self._settings.timeout
+            ),
+        )
+
+    @property
+    def generation(self) -> str:
+        """Another text after every change made with this package; an ingest changes it as it begins and as it ends."""
+        described = self._call(
+            "describe", lambda client: client.describe_collection(self.name, timeout=self._settings.timeout)
+        )
+        return str(described.get("properties", {}).get(_GENERATION, ""))
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -132,13 +160,18 @@ class Collection:
         rows = self._query("count", self._render(filter), ["count(*)"], consistency_level=consistency)
         return int(rows[0]["count(*)"])
 
-    def total(self, filter: Filter | None, consistency: str) -> tuple[int, bool]:
+    @property
+    def consistency(self) -> str:
+        """That of searches, by the settings."""
+        return self._settings.consistency
+
+    def total(self, filter: Filter | None) -> tuple[int, bool]:
         """How many products pass, and whether that is exact.
 
         Milvus Lite builds every row that it counts by a filter, 35 µs each; there the count stops at 1,000.
         """
         if filter is None or not self.capabilities.lite:
-            return self.count(filter, consistency), True
+            return self.count(filter, self.consistency), True
         rows = self._query("count", self._render(filter), ["id"], limit=_COUNTED + 1)
         return min(len(rows), _COUNTED), len(rows) <= _COUNTED
 
@@ -156,22 +189,60 @@ class Collection:
             raise ConfigError(
                 f"limit must be at least 1, offset at least 0 and both together at most {MAX_WINDOW:,}"
             )
-        found = self._call(
-            "search",
-            lambda client: client.search(
-                self.name,
-                [self._packer.query_vector(vector)],
-                filter=self._render(filter),
-                limit=limit,
-                offset=offset,
-                output_fields=self._output_fields(fields),
-                search_params=self._search_params(limit + offset, filtered=filter is not None),
-                anns_field="fused",
-                consistency_level=self._settings.consistency,
-                timeout=self._settings.timeout,
-            )[0],
+        found = self._search(
+            self._packer.query_vector(vector),
+            filter=filter,
+            limit=limit,
+            offset=offset,
+            output_fields=self._output_fields(fields),
         )
         return [self._hit(hit["id"], hit["distance"], hit["entity"], fields) for hit in found]
+
+    def rank(self, vector: Array, *, filter: Filter | None = None, limit: int) -> dict[str, float]:
+        """id -> inner product with ``vector`` (dim,), best first, of the ``limit`` best."""
+        found = self._search(
+            self._packer.query_vector(vector), filter=filter, limit=limit, output_fields=["id"]
+        )
+        return {hit["id"]: float(hit["distance"]) for hit in found}
+
+    def rank_words(self, tokens: str, *, filter: Filter | None = None, limit: int) -> dict[str, float]:
+        """id -> BM25 of search tokens (see ``store.tokens``), best first; only products that have one of them.
+
+        For a Milvus with ``capabilities.bm25``.
+        """
+        found = self._search(tokens, filter=filter, limit=limit, output_fields=["id"], field="mm_sparse")
+        # Milvus Lite gives distances, which are negative
+        return {hit["id"]: abs(float(hit["distance"])) for hit in found}
+
+    def _search(
+        self,
+        query: Any,
+        *,
+        filter: Filter | None,
+        limit: int,
+        offset: int = 0,
+        output_fields: list[str],
+        field: str = "fused",
+    ) -> list[dict[str, Any]]:
+        sparse = {"metric_type": "BM25"}
+        dense = self._search_params(limit + offset, filtered=filter is not None)
+        return self._call(
+            "search",
+            lambda client: list(
+                client.search(
+                    self.name,
+                    [query],
+                    filter=self._render(filter),
+                    limit=limit,
+                    offset=offset,
+                    output_fields=output_fields,
+                    search_params=dense if field == "fused" else sparse,
+                    anns_field=field,
+                    consistency_level=self._settings.consistency,
+                    timeout=self._settings.timeout,
+                )[0]
+            ),
+        )
 
     def _search_params(self, window: int, *, filtered: bool) -> dict[str, Any]:
         if self.capabilities.lite:
@@ -179,9 +250,12 @@ class Collection:
         ef = self._settings.ef or (FILTERED_EF if filtered else DEFAULT_EF)
         return {"metric_type": "IP", "params": {"ef": max(ef, window)}}
 
-    def get(self, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Hit]:
+    def get(
+        self, ids: Sequence[str], fields: Sequence[str] | None = None, consistency: str = "Strong"
+    ) -> list[Hit]:
         """The stored products among ``ids``, in that order, with score 1."""
-        rows = {row["id"]: row for row in self._look_up(ids, self._output_fields(fields))}
+        found = self._look_up(ids, self._output_fields(fields), consistency)
+        rows = {row["id"]: row for row in found}
         return [self._hit(id, 1.0, rows[id], fields) for id in dict.fromkeys(ids) if id in rows]
 
     def stored(self, ids: Sequence[str]) -> dict[str, Stored]:
@@ -197,9 +271,18 @@ class Collection:
         for page in found(partial(self._query, "read"), _JOURNAL):
             yield from map(_journal, page)
 
-    def vectors(self, ids: Sequence[str]) -> dict[str, tuple[Array, bool, bool]]:
+    def products(self) -> Iterator[dict[str, Any]]:
+        """Everything filters can ask of each stored product: id, text, has_image, has_text and its attributes."""
+        own = ["id", "text", "has_image", "has_text"]
+        query = partial(self._query, "read")
+        for page in pages(query, [*own, *self._columns, "$meta"], rows=_PAGE):
+            for row in page:
+                hit = self._hit(row["id"], 1.0, row, None)
+                yield {name: row[name] for name in own} | dict(hit.attributes)
+
+    def vectors(self, ids: Sequence[str], consistency: str = "Strong") -> dict[str, tuple[Array, bool, bool]]:
         """id -> (stored vector (dim,), has_image, has_text); float32 vectors come back bit for bit."""
-        rows = self._look_up(ids, ["id", "fused", "has_image", "has_text"])
+        rows = self._look_up(ids, ["id", "fused", "has_image", "has_text"], consistency)
         return {
             row["id"]: (self._read_vector(row["fused"]), row["has_image"], row["has_text"]) for row in rows
         }
@@ -216,10 +299,12 @@ class Collection:
         )  # bfloat16 is float32's upper half
         return widened.view(np.float32)
 
-    def _look_up(self, ids: Sequence[str], output_fields: list[str]) -> Iterator[dict[str, Any]]:
+    def _look_up(
+        self, ids: Sequence[str], output_fields: list[str], consistency: str = "Strong"
+    ) -> Iterator[dict[str, Any]]:
         for part in _parts(list(dict.fromkeys(ids)), _LOOKUP_IDS):
             expression = self._render(ids_filter(part))
-            yield from self._query("read", expression, output_fields, consistency_level="Strong")
+            yield from self._query("read", expression, output_fields, consistency_level=consistency)
 
     def describe_index(self) -> dict[str, Any]:
         """Type, metric and build parameters of the vector index."""

@@ -20,8 +20,8 @@ class Query(Protocol):
     def __call__(self, expression: str, fields: list[str], **options: Any) -> Rows: ...
 
 
-def pages(query: Query, fields: list[str]) -> Iterator[Rows]:
-    """Every row once, by rising id; ``fields`` holds ``id``.
+def pages(query: Query, fields: list[str], rows: int = _ROWS) -> Iterator[Rows]:
+    """Every row once, by rising id, about ``rows`` at a time; ``fields`` holds ``id``.
 
     pymilvus' own iterator puts ids into filters without escaping them.
     """
@@ -30,7 +30,7 @@ def pages(query: Query, fields: list[str]) -> Iterator[Rows]:
     while page := query(
         f"id > {quote(last)}",
         fields,
-        limit=_ROWS,
+        limit=rows,
         consistency_level="Strong",
         iterator="True",  # pages by rising id
         reduce_stop_for_best="True",

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from mm_milvus.errors import FilterError
 from mm_milvus.records import FieldType
-from mm_milvus.store.filters.ast import And, Filter, In, Not, Or, Ref
+from mm_milvus.store.filters.ast import And, Filter, In, Not, Or, Ref, fields_of
 from mm_milvus.store.filters.builder import Condition, F
 from mm_milvus.store.filters.check import MAX_VALUES, OWN_FIELDS
 from mm_milvus.store.filters.evaluate import matches
@@ -33,6 +33,7 @@ __all__ = [
     "Filter",
     "Not",
     "Or",
+    "fields_of",
     "ids_filter",
     "is_column_name",
     "matches",

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 
 from mm_milvus.records import FieldType
 
-__all__ = ["And", "Compare", "Contains", "Filter", "In", "Length", "Missing", "Not", "Or", "Ref", "Scalar"]
+__all__ = [
+    "And",
+    "Compare",
+    "Contains",
+    "Filter",
+    "In",
+    "Length",
+    "Missing",
+    "Not",
+    "Or",
+    "Ref",
+    "Scalar",
+    "fields_of",
+]
 
 Scalar = bool | int | float | str
 
@@ -106,3 +119,14 @@ class Not(Filter):
     """``Not(a)``: the part is false (not unknown)."""
 
     part: Filter
+
+
+def fields_of(filter: Filter) -> set[str]:
+    """The names of all fields that the filter asks about."""
+    match filter:
+        case And(parts) | Or(parts):
+            return set().union(*map(fields_of, parts))
+        case Not(part):
+            return fields_of(part)
+    ref: Ref = filter.ref  # type: ignore[attr-defined]
+    return {ref.name}

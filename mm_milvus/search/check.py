@@ -1,0 +1,115 @@
+"""What a query may ask of a collection, checked before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from mm_milvus.errors import ConfigError, UnknownField
+from mm_milvus.records import Facet, Sort
+from mm_milvus.search.facets import COUNTABLE
+from mm_milvus.search.order import SORTABLE
+from mm_milvus.search.routes import mode_of
+from mm_milvus.store.filters import Condition
+
+if TYPE_CHECKING:
+    from mm_milvus.records import FieldType, Query
+    from mm_milvus.store import Collection
+
+__all__ = ["check_query"]
+
+_MODES = ("auto", "vector", "text", "hybrid")
+_MOST_GROUP = 100
+_MOST_FACET = 10_000
+
+
+def check_query(query: Query, collection: Collection) -> None:
+    """Raises ConfigError or UnknownField for what is not a query to this collection."""
+    _check_numbers(query)
+    if not isinstance(query.filter, str | Condition | None):
+        raise ConfigError(f"filter must be an expression in a string, or made with F, got {query.filter!r}")
+    if query.mode not in _MODES:
+        raise ConfigError(f"there is no mode {query.mode!r}; choose one of {', '.join(_MODES)}")
+    if query.combine not in ("weighted", "rrf"):
+        raise ConfigError(f"combine is 'weighted' or 'rrf', not {query.combine!r}")
+    if not query.signals:
+        _check_browse(query)
+    mode_of(query)
+    _check_fields(query, collection)
+    if query.cursor is not None and query.offset:
+        raise ConfigError("a cursor takes the place of an offset; give one of them")
+
+
+def _check_numbers(query: Query) -> None:
+    for name in ("limit", "offset", "group_size"):
+        value = getattr(query, name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    if not 1 <= query.group_size <= _MOST_GROUP:
+        raise ConfigError(f"group_size must be between 1 and {_MOST_GROUP}, got {query.group_size}")
+    if not (_is_number(query.alpha) and 0 <= query.alpha <= 1):
+        raise ConfigError(f"alpha must be between 0 (words alone) and 1 (vectors alone), got {query.alpha!r}")
+    if query.min_score is not None and not _is_number(query.min_score):
+        raise ConfigError(f"min_score must be a number, got {query.min_score!r}")
+    if query.limit < 1 or query.offset < 0:
+        raise ConfigError("limit must be at least 1 and offset at least 0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_browse(query: Query) -> None:
+    nothing = query.filter is None or (isinstance(query.filter, str) and not query.filter.strip())
+    if nothing and not query.sort and not query.facets:
+        raise ConfigError(
+            "nothing to search for: give a text, an image or an id, or a filter, a sort or facets"
+        )
+    if query.mode != "auto" or query.min_score is not None:
+        raise ConfigError("mode and min_score need something to search for: a text, an image or an id")
+
+
+def _check_fields(query: Query, collection: Collection) -> None:
+    types = collection.stamp.schema.types()
+    known = [*types, "text"]
+    if unknown := [name for name in query.fields or () if name not in known]:
+        raise ConfigError(f"{collection.name!r} has no attribute {unknown[0]!r}; it has {', '.join(known)}")
+    for use, name, kinds in _uses(query):
+        if name not in types:
+            raise UnknownField(
+                f"cannot {use} {name!r}: {collection.name!r} has the attributes {', '.join(types) or 'none'}"
+            )
+        if types[name] not in kinds:
+            raise ConfigError(f"cannot {use} {name!r}, which is {types[name].value}")
+    for facet in query.facets:
+        _check_facet(facet, types[facet.field])
+
+
+def _uses(query: Query) -> Iterator[tuple[str, str, tuple[FieldType, ...]]]:
+    for sort in query.sort:
+        if not isinstance(sort, Sort):
+            raise ConfigError(f"a sort is a Sort, got {sort!r}")
+        if sort.field != "score":
+            yield "sort by", sort.field, SORTABLE
+        elif not query.signals:
+            raise ConfigError("there is no score to sort by: the query has no signals")
+    for facet in query.facets:
+        if not isinstance(facet, Facet):
+            raise ConfigError(f"a facet is a Facet, got {facet!r}")
+        yield "count the values of", facet.field, COUNTABLE
+    if query.group_by is not None:
+        yield "group by", query.group_by, SORTABLE
+
+
+def _check_facet(facet: Facet, kind: FieldType) -> None:
+    if not isinstance(facet.size, int) or not 1 <= facet.size <= _MOST_FACET:
+        raise ConfigError(f"a facet shows 1 to {_MOST_FACET:,} values, not {facet.size!r}")
+    bounds = facet.bounds
+    if not bounds:
+        return
+    if kind.value not in ("int64", "double"):
+        raise ConfigError(f"bounds need numbers, and {facet.field!r} is {kind.value}")
+    if not all(map(_is_number, bounds)) or any(low >= high for low, high in pairwise(bounds)):
+        raise ConfigError(f"the bounds of a facet must be rising numbers, got {bounds!r}")

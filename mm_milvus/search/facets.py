@@ -1,0 +1,89 @@
+"""Facets: how often the values of attributes occur among the products that pass the filter."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
+from typing import TYPE_CHECKING, Any
+
+from mm_milvus.errors import NotSupported
+from mm_milvus.records import Facet, FacetCounts, FieldType
+from mm_milvus.store.filters import And, Filter, fields_of
+
+if TYPE_CHECKING:
+    from mm_milvus.search.mirror import Mirrors
+
+__all__ = ["COUNTABLE", "count_facets", "count_values"]
+
+_NUMBERS = (FieldType.INT64, FieldType.DOUBLE)
+COUNTABLE = tuple(kind for kind in FieldType if kind is not FieldType.JSON)
+
+
+def count_facets(
+    facets: Sequence[Facet],
+    filter: Filter | None,
+    types: Mapping[str, FieldType],
+    mirrors: Mirrors,
+    candidates: Sequence[Mapping[str, Any]],
+) -> tuple[FacetCounts, ...]:
+    """Exact counts of the whole collection; of ``candidates`` where it is too large to be copied."""
+    try:
+        mirror = mirrors.get("counting facets")
+    except NotSupported:
+        return tuple(count_values(facet, types[facet.field], candidates, exact=False) for facet in facets)
+    counted = []
+    for facet in facets:
+        rows = compress(mirror.rows, mirror.passing(_without(filter, facet.field)))
+        counted.append(count_values(facet, types[facet.field], rows))
+    return tuple(counted)
+
+
+def _without(filter: Filter | None, field: str) -> Filter | None:
+    """The filter without the conditions that are about this field alone."""
+    if filter is None or fields_of(filter) == {field}:
+        return None
+    if not isinstance(filter, And):
+        return filter
+    parts = [part for inner in filter.parts if (part := _without(inner, field)) is not None]
+    return And(*parts) if parts else None
+
+
+def count_values(
+    facet: Facet, kind: FieldType, rows: Iterable[Mapping[str, Any]], *, exact: bool = True
+) -> FacetCounts:
+    """Counts the values of one attribute. Equal counts: by value."""
+    values: Counter[Any] = Counter()
+    missing = 0
+    for row in rows:
+        value = row.get(facet.field)
+        if value is None:
+            missing += 1
+        elif kind.element is None:
+            values[value] += 1
+        else:
+            values.update(set(value))  # a product counts once for each value it has
+    ordered = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))
+    numbers = sorted(values) if kind in _NUMBERS else []
+    shown = () if facet.bounds else tuple(ordered[: facet.size])
+    return FacetCounts(
+        facet.field,
+        counts=shown,
+        ranges=_ranges(facet.bounds, values) if facet.bounds else (),
+        min=numbers[0] if numbers else None,
+        max=numbers[-1] if numbers else None,
+        others=0 if facet.bounds else len(ordered) - len(shown),
+        missing=missing,
+        exact=exact,
+    )
+
+
+def _ranges(
+    bounds: Sequence[float], values: Counter[Any]
+) -> tuple[tuple[float | None, float | None, int], ...]:
+    counts = [0] * (len(bounds) + 1)
+    for value, count in values.items():
+        counts[bisect_right(bounds, value)] += count
+    edges = [None, *bounds, None]
+    return tuple((edges[place], edges[place + 1], count) for place, count in enumerate(counts))

@@ -1,0 +1,90 @@
+"""A copy of all products in this process, for what Milvus cannot do, or not exactly: words, facets, sorting.
+
+It is read once and kept until the collection changes. An ingest of another process is seen when it begins and when it
+ends; what it writes in between comes with the latter.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mm_milvus.errors import NotSupported
+from mm_milvus.search.words import WordIndex
+from mm_milvus.store.filters import matches
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mm_milvus.store import Collection
+    from mm_milvus.store.filters import Filter
+
+    Mask = npt.NDArray[np.bool_]
+
+__all__ = ["MOST_ROWS", "Mirror", "Mirrors"]
+
+MOST_ROWS = 200_000  # some 300 MB of ordinary products, read in ten to twenty seconds
+_FILTERS = 16  # whose answers are kept
+
+
+class Mirror:
+    """All products of one generation, by rising id."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+        self.ids = [row["id"] for row in rows]
+        self._passing: OrderedDict[Filter, Mask] = OrderedDict()
+
+    @cached_property
+    def words(self) -> WordIndex:
+        return WordIndex(row["text"] for row in self.rows)
+
+    def passing(self, filter: Filter | None) -> Mask:
+        """(N,) which products pass, exactly as Milvus would find them."""
+        if filter is None:
+            return np.ones(len(self.rows), np.bool_)
+        if (known := self._passing.get(filter)) is not None:
+            self._passing.move_to_end(filter)
+            return known
+        mask = np.fromiter((matches(filter, row) for row in self.rows), np.bool_, len(self.rows))
+        self._passing[filter] = mask
+        if len(self._passing) > _FILTERS:
+            self._passing.popitem(last=False)
+        return mask
+
+    def rank_words(self, tokens: str, filter: Filter | None, limit: int) -> dict[str, float]:
+        """As ``Collection.rank_words``; products of equal score by rising id."""
+        scores = np.where(self.passing(filter), self.words.scores(tokens.split()), 0.0)
+        best = np.argsort(-scores, kind="stable")[:limit]
+        return {self.ids[place]: float(scores[place]) for place in best if scores[place] > 0}
+
+
+class Mirrors:
+    """The mirror of a collection as it is now."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._generation: str | None = None
+        self._mirror: Mirror | None = None
+
+    def get(self, purpose: str) -> Mirror:
+        """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
+        generation = self._collection.generation
+        if self._mirror is None or generation != self._generation:
+            self._mirror = None  # two of them need not fit the memory
+            self._mirror, self._generation = Mirror(self._read(purpose)), generation
+        return self._mirror
+
+    def _read(self, purpose: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for row in self._collection.products():
+            if len(rows) == MOST_ROWS:
+                raise NotSupported(
+                    f"{purpose} on this Milvus ({self._collection.capabilities.version}) takes at most "
+                    f"{MOST_ROWS:,} products, and {self._collection.name!r} has more"
+                )
+            rows.append(row)
+        return rows

@@ -1,0 +1,100 @@
+"""From a ranking to the products of one page: sorted, one group after the other, from a cursor or an offset on."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mm_milvus.errors import ConfigError
+from mm_milvus.records import FieldType
+
+if TYPE_CHECKING:
+    from mm_milvus.records import Query, Sort
+    from mm_milvus.search.routes import Candidate
+
+    Attributes = Mapping[str, Mapping[str, Any]]  # id -> attributes
+
+__all__ = ["SORTABLE", "continued", "cursor_after", "grouped", "sorted_by"]
+
+SORTABLE = (FieldType.BOOL, FieldType.INT64, FieldType.DOUBLE, FieldType.VARCHAR)
+T = TypeVar("T")
+
+
+def sorted_by(
+    candidates: Sequence[Candidate], sorts: Iterable[Sort], attributes: Attributes
+) -> list[Candidate]:
+    """By the first of ``sorts``, ties by the next one, then as they came. Missing values always come last."""
+    ordered = list(candidates)
+    for sort in reversed(list(sorts)):
+        if sort.field == "score":
+            ordered.sort(key=lambda candidate: candidate.score, reverse=sort.descending)
+            continue
+        value = _reader(sort.field, attributes)
+        present = [candidate for candidate in ordered if value(candidate) is not None]
+        missing = [candidate for candidate in ordered if value(candidate) is None]
+        present.sort(key=value, reverse=sort.descending)
+        ordered = present + missing
+    return ordered
+
+
+def _reader(field: str, attributes: Attributes) -> Callable[[Candidate], Any]:
+    return lambda candidate: attributes.get(candidate.id, {}).get(field)
+
+
+def grouped(
+    candidates: Sequence[Candidate], field: str, size: int, attributes: Attributes
+) -> list[list[Candidate]]:
+    """The first ``size`` candidates of each value, groups in the order of their first; without a value: alone."""
+    groups: dict[Any, list[Candidate]] = {}
+    value = _reader(field, attributes)
+    for candidate in candidates:
+        found = value(candidate)
+        key = (candidate.id,) if found is None else found
+        group = groups.setdefault(key, [])
+        if len(group) < size:
+            group.append(candidate)
+    return list(groups.values())
+
+
+def cursor_after(query: Query, last: Candidate, seen: int) -> str:
+    """Asks for what comes after ``last``, the ``seen``-th product (or group)."""
+    content = [_fingerprint(query), last.id, last.score, seen]
+    return base64.urlsafe_b64encode(json.dumps(content, ensure_ascii=False).encode()).decode()
+
+
+def continued(
+    query: Query, entries: Sequence[T], candidates: Callable[[T], Sequence[Candidate]]
+) -> tuple[Sequence[T], int]:
+    """The entries after those that the cursor's pages have shown, and how many those were.
+
+    What came in meanwhile shifts nothing: the page goes on after the last product shown. Where that one is gone, it
+    goes on after as many entries as were shown.
+    """
+    _, last, _, seen = _parsed(query)
+    for place, entry in enumerate(entries):
+        if any(candidate.id == last for candidate in candidates(entry)):
+            return entries[place + 1 :], seen
+    return entries[seen:], seen
+
+
+def _parsed(query: Query) -> tuple[str, str, float, int]:
+    try:
+        fingerprint, last, score, seen = json.loads(base64.urlsafe_b64decode(str(query.cursor).encode()))
+        found = str(fingerprint), str(last), float(score), int(seen)
+    except (ValueError, TypeError) as error:
+        raise ConfigError("this is not a cursor; take the one of the page before") from error
+    if found[0] != _fingerprint(query):
+        raise ConfigError("this cursor is of another query; only limit, fields and explain may differ")
+    return found
+
+
+def _fingerprint(query: Query) -> str:
+    """Of all that decides the order."""
+    same = replace(query, cursor=None, limit=1, offset=0, fields=None, explain=False, facets=())
+    values = [repr(getattr(same, name)) for name in same.__dataclass_fields__ if name != "filter"]
+    values.append(same.filter if isinstance(same.filter, str) else str(same.filter is not None))
+    return hashlib.blake2b("\0".join(values).encode("utf-8", "replace"), digest_size=8).hexdigest()
