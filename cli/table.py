@@ -122,7 +122,9 @@ def _is_long(value: Any) -> bool:
 
 def _fitting(page: Page, width: int, fields: Sequence[str] | None) -> list[_Column]:
     """The columns with their widths; the title takes what the others leave."""
-    fixed = [_ranks(page), _scores(page), _column("id", [hit.id for hit in page.hits], _ID_WIDTH)]
+    scored = any(hit.score for hit in page.hits)  # not where there was nothing to search for
+    fixed = [_ranks(page), *([_scores(page)] if scored else []), *_routes(page.hits)]
+    fixed.append(_column("id", [hit.id for hit in page.hits], _ID_WIDTH))
     title = _title(page.hits)
     reserved = min(title.width, round(width * _TITLE_SHARE)) + _GAP if title else 0
     room = width + _GAP - _total(fixed) - reserved
@@ -155,6 +157,13 @@ def _ranks(page: Page) -> _Column:
 
 def _scores(page: Page) -> _Column:
     return _column("score", [f"{hit.score:.3f}" for hit in page.hits], 9, right=True)
+
+
+def _routes(hits: Sequence[Hit]) -> Iterator[_Column]:
+    """What each route gave, where it was asked for."""
+    for name in dict.fromkeys(name for hit in hits for name in hit.scores):
+        cells = [f"{hit.scores[name]:.3f}" if name in hit.scores else "" for hit in hits]
+        yield _column(name, cells, 9, right=True)
 
 
 def _title(hits: Sequence[Hit]) -> _Column | None:

@@ -4,78 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from mm_milvus.arguments import IngestOptions, QueryOptions, as_list, entries, ids_of, listed, query_fields
 from mm_milvus.config import Settings, load_settings
 from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound
-from mm_milvus.records import Crop, Facet, Hit, IngestReport, Page, Query, Signal, Sort, VerifyReport
+from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from mm_milvus.arguments import Entries
     from mm_milvus.encoders.base import Encoder
     from mm_milvus.ingest import Preview
     from mm_milvus.media import MediaReader
-    from mm_milvus.records import FieldType
     from mm_milvus.search import Searcher
     from mm_milvus.store import Collection, Stamp, Store
     from mm_milvus.store.filters import Condition
 
-    Entry = str | tuple[str, float]  # without a weight, and with one
-    Entries = Entry | Sequence[Entry] | Mapping[str, float]
-
 __all__ = ["Client", "CollectionInfo", "IngestOptions", "QueryOptions"]
-
-
-class IngestOptions(TypedDict, total=False):
-    """Settings of one ingest; each wins over the client's own. See ``mm_milvus.config.Settings``."""
-
-    fusion: str
-    image_weight: float
-    text_weight: float
-    vector_dtype: str
-    partition_key: str
-    batch_size: int
-    rejects: str | os.PathLike[str]
-    max_reject_rate: float
-    image_root: str | os.PathLike[str]
-    allow_root: Sequence[str | os.PathLike[str]]
-    allow_private_hosts: bool
-    missing_image: str
-    images: str
-    sync: bool
-    max_delete_rate: float
-    refetch: str
-    picture_cache: str | os.PathLike[str]
-    per_host: int
-    url_timeout: float
-    url_deadline: float
-    retry_seconds: float
-    text_fields: Sequence[str]
-    mapping: dict[str, str]
-    types: dict[str, FieldType | str]
-
-
-class QueryOptions(TypedDict, total=False):
-    """What a query may ask for beside its signals. See ``mm_milvus.Query``."""
-
-    filter: str | Condition | None
-    limit: int
-    offset: int
-    fields: Sequence[str] | None
-    mode: Literal["auto", "vector", "text", "hybrid"]
-    alpha: float
-    combine: Literal["weighted", "rrf"]
-    min_score: float | None
-    sort: Sort | str | Sequence[Sort | str]  # "price", or "-price" for falling prices
-    group_by: str | None
-    group_size: int
-    facets: Facet | str | Sequence[Facet | str]
-    cursor: str | None
-    exclude: Sequence[str]
-    explain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +115,7 @@ class Client:
         from mm_milvus import ingest
         from mm_milvus.store import Store
 
-        settings = self.settings.replace(**_listed(options))
+        settings = self.settings.replace(**listed(options))
         if settings.dry_run:
             raise ConfigError("dry_run is set, and an ingest would store products: call preview() instead")
         stamp = self._existing_stamp()
@@ -203,7 +152,7 @@ class Client:
         """
         from mm_milvus import ingest
 
-        settings = self.settings.replace(**_listed(options))
+        settings = self.settings.replace(**listed(options))
         collection = self._open()
         catalog = ingest.open_source(source, settings, collection.stamp)
         return ingest.verify(catalog, collection, settings, progress)
@@ -212,7 +161,7 @@ class Client:
         """What ``ingest`` would do: mapping, schema, text template, first rejects. Does not touch Milvus."""
         from mm_milvus import ingest
 
-        return ingest.preview(source, self.settings.replace(**_listed(options)))
+        return ingest.preview(source, self.settings.replace(**listed(options)))
 
     # --- products out --------------------------------------------------------------------------------------
 
@@ -233,11 +182,11 @@ class Client:
         """
         crop = Crop(*crop) if isinstance(crop, tuple) else crop
         signals = (
-            *(Signal("text", value, weight) for value, weight in _entries(text)),
-            *(Signal("image", value, weight, crop) for value, weight in _entries(image)),
-            *(Signal("id", value, weight) for value, weight in _entries(id)),
+            *(Signal("text", value, weight) for value, weight in entries(text)),
+            *(Signal("image", value, weight, crop) for value, weight in entries(image)),
+            *(Signal("id", value, weight) for value, weight in entries(id)),
         )
-        return self.search(Query(signals, **_query_fields(options)))
+        return self.search(Query(signals, **query_fields(options)))
 
     def similar(self, id: str, **options: Unpack[QueryOptions]) -> Page:
         """Products like this stored one, which is left out. See ``search`` for the errors."""
@@ -254,8 +203,8 @@ class Client:
         ``like`` and ``unlike`` are ids, or a dict of ids and weights above 0; those of ``unlike`` push away, half as
         strong where no weight is given. All of them are left out of the answer. See ``search`` for the errors.
         """
-        wanted = [(id, 1.0 if weight is None else weight) for id, weight in _entries(_as_list(like))]
-        unwanted = [(id, -(0.5 if weight is None else weight)) for id, weight in _entries(_as_list(unlike))]
+        wanted = [(id, 1.0 if weight is None else weight) for id, weight in entries(as_list(like))]
+        unwanted = [(id, -(0.5 if weight is None else weight)) for id, weight in entries(as_list(unlike))]
         if not wanted:
             raise ConfigError("recommend needs at least one product to like")
         return self.query(id=wanted + unwanted, **options)
@@ -275,7 +224,7 @@ class Client:
 
     def get(self, ids: str | Sequence[str]) -> list[Hit]:
         """The stored products among ``ids``, in that order."""
-        return self._open().get(_ids(ids))
+        return self._open().get(ids_of(ids))
 
     def count(self, filter: str | Condition | None = None) -> int:
         """How many stored products pass the filter; all of them without one. Raises FilterError and UnknownField."""
@@ -293,7 +242,7 @@ class Client:
             raise ConfigError("delete needs either ids or a filter")
         if filter is not None:
             return collection.delete(collection.parse(filter))
-        wanted = _ids(ids or ())
+        wanted = ids_of(ids or ())
         return collection.delete(ids_filter(wanted)) if wanted else 0
 
     def info(self) -> CollectionInfo:
@@ -383,54 +332,3 @@ def _stamped_name(stamp: Stamp) -> str:
     """What loads the collection's encoder again; a commit of the hub pins the model."""
     commit = re.fullmatch(r"[0-9a-f]{40}", stamp.revision)
     return f"{stamp.encoder}@{stamp.revision}" if commit else stamp.source or stamp.encoder
-
-
-def _ids(ids: str | Sequence[str]) -> list[str]:
-    wanted = [ids] if isinstance(ids, str) else list(ids) if isinstance(ids, Iterable) else [ids]
-    if bad := [id for id in wanted if not isinstance(id, str)]:
-        raise ConfigError(f"ids are strings, got {bad[0]!r}")
-    return wanted
-
-
-def _query_fields(options: QueryOptions) -> dict[str, Any]:
-    """As a Query has them: tuples, and records in the place of names."""
-    fields: dict[str, Any] = dict(options)
-    for name in ("fields", "exclude"):
-        if fields.get(name) is not None:
-            fields[name] = tuple(_as_list(fields[name]))
-    if "sort" in options:
-        fields["sort"] = tuple(_sort(entry) for entry in _as_list(options["sort"]))
-    if "facets" in options:
-        entries = _as_list(options["facets"])
-        fields["facets"] = tuple(Facet(entry) if isinstance(entry, str) else entry for entry in entries)
-    return fields
-
-
-def _sort(entry: Sort | str) -> Sort:
-    return Sort(entry.removeprefix("-"), entry.startswith("-")) if isinstance(entry, str) else entry
-
-
-def _as_list(value: Any) -> list[Any]:
-    """Of one thing, of several, or of a dict of weights."""
-    if isinstance(value, Mapping):
-        return list(value.items())
-    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-
-
-def _entries(value: Any) -> list[tuple[Any, float | None]]:
-    """One value, a (value, weight) pair, or a list of either -> pairs."""
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        return _entries(list(value.items()))
-    if isinstance(value, list):
-        return [pair for entry in value for pair in _entries(entry)]
-    if isinstance(value, tuple):
-        if len(value) == 2 and isinstance(value[1], int | float):
-            return [(value[0], float(value[1]))]
-        raise ConfigError(f"a weighted signal is a pair (value, weight), got {value!r}")
-    return [(value, None)]
-
-
-def _listed(options: IngestOptions) -> dict[str, Any]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}

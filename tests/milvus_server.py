@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -31,6 +33,14 @@ def free_port() -> int:
 
 
 @contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two servers that start at the same time take the same free ports, and one of them dies."""
+    with open(Path(tempfile.gettempdir()) / "mm-milvus-test-server.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def running(folder: Path, *, authorization: bool = False) -> Iterator[Any]:
     """A started ``milvus.MilvusServer`` that keeps its data in ``folder``; stopped afterwards.
 
@@ -47,7 +57,8 @@ def running(folder: Path, *, authorization: bool = False) -> Iterator[Any]:
     # Its start() changes the working directory, and without a file of its own its etcd takes fixed ports.
     with pytest.MonkeyPatch.context() as patch, chdir(os.getcwd()):
         patch.setenv("ETCD_CONFIG_PATH", str(config))
-        server.start()
+        with _one_at_a_time():
+            server.start()
     try:
         yield server
     finally:

@@ -8,36 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from mm_milvus.errors import NotSupported
 from mm_milvus.records import Facet, FacetCounts, FieldType
 from mm_milvus.store.filters import And, Filter, fields_of
 
 if TYPE_CHECKING:
-    from mm_milvus.search.mirror import Mirrors
+    from mm_milvus.search.mirror import Mirror
 
-__all__ = ["COUNTABLE", "count_facets", "count_values"]
+__all__ = ["COUNTABLE", "count_facet", "count_values"]
 
 _NUMBERS = (FieldType.INT64, FieldType.DOUBLE)
 COUNTABLE = tuple(kind for kind in FieldType if kind is not FieldType.JSON)
 
 
-def count_facets(
-    facets: Sequence[Facet],
-    filter: Filter | None,
-    types: Mapping[str, FieldType],
-    mirrors: Mirrors,
-    candidates: Sequence[Mapping[str, Any]],
-) -> tuple[FacetCounts, ...]:
-    """Exact counts of the whole collection; of ``candidates`` where it is too large to be copied."""
-    try:
-        mirror = mirrors.get("counting facets")
-    except NotSupported:
-        return tuple(count_values(facet, types[facet.field], candidates, exact=False) for facet in facets)
-    counted = []
-    for facet in facets:
-        rows = compress(mirror.rows, mirror.passing(_without(filter, facet.field)))
-        counted.append(count_values(facet, types[facet.field], rows))
-    return tuple(counted)
+def count_facet(facet: Facet, kind: FieldType, mirror: Mirror, filter: Filter | None) -> FacetCounts:
+    """Exact counts over all products that pass, whatever the filter says of this attribute itself."""
+    rows = compress(mirror.rows, mirror.passing(_without(filter, facet.field)))
+    return count_values(facet, kind, rows)
 
 
 def _without(filter: Filter | None, field: str) -> Filter | None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import FieldType
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["SORTABLE", "continued", "cursor_after", "grouped", "sorted_by"]
 
 SORTABLE = (FieldType.BOOL, FieldType.INT64, FieldType.DOUBLE, FieldType.VARCHAR)
-T = TypeVar("T")
 
 
 def sorted_by(
@@ -60,34 +59,51 @@ def grouped(
     return list(groups.values())
 
 
-def cursor_after(query: Query, last: Candidate, seen: int) -> str:
-    """Asks for what comes after ``last``, the ``seen``-th product (or group)."""
-    content = [_fingerprint(query), last.id, last.score, seen]
+def cursor_after(query: Query, shown: Sequence[Candidate], seen: int) -> str:
+    """Asks for what comes after the candidates of this page, the last of which is (in) the ``seen``-th entry."""
+    last = shown[-1]
+    # Milvus has equal scores in another order each time: these are not to be shown again, others not to be missed.
+    equal = [candidate.id for candidate in shown if _same_score(candidate.score, last.score)]
+    if query.cursor is not None:
+        _, before, _, shown_before = _parsed(query)
+        equal += shown_before if _same_score(before, last.score) else []
+    content = [_fingerprint(query), last.id, last.score, seen, equal]
     return base64.urlsafe_b64encode(json.dumps(content, ensure_ascii=False).encode()).decode()
 
 
 def continued(
-    query: Query, entries: Sequence[T], candidates: Callable[[T], Sequence[Candidate]]
-) -> tuple[Sequence[T], int]:
+    query: Query, entries: Sequence[Sequence[Candidate]]
+) -> tuple[Sequence[Sequence[Candidate]], int]:
     """The entries after those that the cursor's pages have shown, and how many those were.
 
     What came in meanwhile shifts nothing: the page goes on after the last product shown. Where that one is gone, it
     goes on after as many entries as were shown.
     """
-    _, last, _, seen = _parsed(query)
-    for place, entry in enumerate(entries):
-        if any(candidate.id == last for candidate in candidates(entry)):
-            return entries[place + 1 :], seen
-    return entries[seen:], seen
+    last, score, seen, equal = _parsed(query)
+    place = next((n for n, entry in enumerate(entries) if any(found.id == last for found in entry)), None)
+    if place is None:
+        return entries[seen:], seen
+    if query.sort or query.group_by:
+        return entries[place + 1 :], seen
+    missed = [
+        entry for entry in entries[:place] if _same_score(entry[0].score, score) and entry[0].id not in equal
+    ]
+    return [*missed, *(entry for entry in entries[place + 1 :] if entry[0].id not in equal)], seen
 
 
-def _parsed(query: Query) -> tuple[str, str, float, int]:
+def _same_score(one: float, other: float) -> bool:
+    return round(one, 6) == round(other, 6)
+
+
+def _parsed(query: Query) -> tuple[str, float, int, list[str]]:
     try:
-        fingerprint, last, score, seen = json.loads(base64.urlsafe_b64decode(str(query.cursor).encode()))
-        found = str(fingerprint), str(last), float(score), int(seen)
+        fingerprint, last, score, seen, equal = json.loads(
+            base64.urlsafe_b64decode(str(query.cursor).encode())
+        )
+        found = str(last), float(score), max(0, int(seen)), [str(id) for id in equal]
     except (ValueError, TypeError) as error:
         raise ConfigError("this is not a cursor; take the one of the page before") from error
-    if found[0] != _fingerprint(query):
+    if fingerprint != _fingerprint(query):
         raise ConfigError("this cursor is of another query; only limit, fields and explain may differ")
     return found
 

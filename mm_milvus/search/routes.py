@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mm_milvus.fusion import Fusion
-    from mm_milvus.records import Query, Signal
+    from mm_milvus.records import Hit, Query, Signal
     from mm_milvus.search.mirror import Mirrors
     from mm_milvus.store import Collection
     from mm_milvus.store.filters import Filter
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["POOL", "Candidate", "Ranking", "mode_of", "rank", "word_signals"]
+__all__ = ["POOL", "Candidate", "Ranking", "by_score", "mode_of", "rank", "word_signals"]
 
 POOL = 1_000  # candidates of each route: what is ordered, grouped and combined
 _RRF_K = 60  # Cormack, Clarke and Büttcher 2009
@@ -45,6 +45,11 @@ class Ranking:
     candidates: Sequence[Candidate]
     complete: bool
     explain: Mapping[str, Any] = field(default_factory=dict)
+
+
+def by_score(found: Candidate | Hit) -> tuple[float, str]:
+    """Sorts the best first. Milvus returns equal scores in any order, and servers differ in the seventh digit."""
+    return -round(found.score, 6), found.id
 
 
 def mode_of(query: Query) -> str:
@@ -99,7 +104,7 @@ def rank(
         Candidate(id, score, {name: found[id] for name, found in routes.items() if found and id in found})
         for id, score in scores.items()
     ]
-    candidates.sort(key=lambda candidate: -candidate.score)  # equal ones stay as Milvus has them
+    candidates.sort(key=by_score)
     longest = max(len(found or ()) for found in (by_vector, by_words))
     return Ranking(candidates, longest < POOL, explain)
 

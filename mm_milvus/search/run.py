@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mm_milvus.errors import ConfigError
+from mm_milvus.errors import ConfigError, NotSupported
 from mm_milvus.records import FacetCounts, Hit, Page, Query
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
 from mm_milvus.search.compose import compose, signal_text
-from mm_milvus.search.facets import count_facets
+from mm_milvus.search.facets import count_facet, count_values
 from mm_milvus.search.mirror import Mirrors
 from mm_milvus.search.order import continued, cursor_after, grouped, sorted_by
 from mm_milvus.search.relevance import relevant
-from mm_milvus.search.routes import POOL, Candidate, Ranking, mode_of, rank
+from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of, rank
 from mm_milvus.store.filters import And, Filter, Not, ids_filter
 
 if TYPE_CHECKING:
@@ -59,19 +59,21 @@ class Searcher:
         Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError, NotSupported or
         StoreError.
         """
-        started = time.perf_counter()
         check_query(query, self._collection)
         filter = self._filter(query)
+        if query.signals and mode_of(query) != "text":
+            self._ready_encoder()
+        started = time.perf_counter()
         if _is_plain(query):
-            hits, total, exact, cursor, explain = self._nearest(query, filter)
-            candidates: Sequence[Candidate] = ()
+            hits, total, exact, cursor = self._nearest(query, filter)
+            ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], complete=False)
         else:
-            hits, total, exact, cursor, explain, candidates = self._ordered(query, filter)
-        facets = self._facets(query, filter, candidates)
+            hits, total, exact, cursor, ranking = self._ordered(query, filter)
+        facets = self._facets(query, filter, ranking)
         took_ms = (time.perf_counter() - started) * 1000
         return Page(
             tuple(hits), total, took_ms, query.limit, query.offset, exact, facets, cursor,
-            explain if query.explain else {},
+            ranking.explain if query.explain else {},
         )  # fmt: skip
 
     def _filter(self, query: Query) -> Filter | None:
@@ -84,18 +86,19 @@ class Searcher:
         others = Not(ids_filter([*examples, *query.exclude]))
         return others if filter is None else And(filter, others)
 
-    def _vector(self, query: Query) -> Array:
+    def _ready_encoder(self) -> QueryEncoder:
         if self._encoder is None:
             encoder = self._load_encoder()
             self._collection.stamp.check_encoder(encoder.spec, self._collection.name)
             self._encoder = QueryEncoder(encoder)
-        return compose(query.signals, self._collection, self._encoder, self._reader())
+        return self._encoder
+
+    def _vector(self, query: Query) -> Array:
+        return compose(query.signals, self._collection, self._ready_encoder(), self._reader())
 
     # --- straight from Milvus ------------------------------------------------------------------------------
 
-    def _nearest(
-        self, query: Query, filter: Filter | None
-    ) -> tuple[list[Hit], int, bool, str | None, Mapping[str, Any]]:
+    def _nearest(self, query: Query, filter: Filter | None) -> tuple[list[Hit], int, bool, str | None]:
         """By vector alone, in the order in which Milvus has them."""
         hits = self._collection.search(
             self._vector(query), filter=filter, limit=query.limit, offset=query.offset, fields=query.fields
@@ -105,14 +108,16 @@ class Searcher:
             total, exact = self._collection.total(filter)
         seen = query.offset + len(hits)
         more = hits and (seen < total or not exact)
-        cursor = cursor_after(query, Candidate(hits[-1].id, hits[-1].score, {}), seen) if more else None
-        return hits, total, exact, cursor, {"mode": "vector"}
+        hits.sort(key=by_score)
+        shown = [Candidate(hit.id, hit.score, {}) for hit in hits]
+        cursor = cursor_after(query, shown, seen) if more else None
+        return hits, total, exact, cursor
 
     # --- from the candidates -------------------------------------------------------------------------------
 
     def _ordered(
         self, query: Query, filter: Filter | None
-    ) -> tuple[list[Hit], int, bool, str | None, Mapping[str, Any], Sequence[Candidate]]:
+    ) -> tuple[list[Hit], int, bool, str | None, Ranking]:
         ranking = self._ranking(query, filter) if query.signals else self._everything(filter)
         attributes = self._attributes(query, ranking.candidates)
         part = _part(query, ranking, attributes)
@@ -120,7 +125,7 @@ class Searcher:
         if not exact and query.min_score is None and query.group_by is None and mode_of(query) != "text":
             total, exact = self._collection.total(filter)
         hits = self._hits(query, part.candidates)
-        return hits, total, exact, part.cursor, ranking.explain, ranking.candidates
+        return hits, total, exact, part.cursor, ranking
 
     def _ranking(self, query: Query, filter: Filter | None) -> Ranking:
         vector = None if mode_of(query) == "text" else self._vector(query)
@@ -161,16 +166,26 @@ class Searcher:
             for hit in found
         ]
 
-    def _facets(
-        self, query: Query, filter: Filter | None, candidates: Sequence[Candidate]
-    ) -> tuple[FacetCounts, ...]:
+    def _facets(self, query: Query, filter: Filter | None, ranking: Ranking) -> tuple[FacetCounts, ...]:
+        """Over all products that pass the filter; over the candidates where words or a least relevance choose."""
         if not query.facets:
             return ()
-        rows = (
-            [hit.attributes for hit in self._collection.get([c.id for c in candidates])] if candidates else []
-        )
         types = self._collection.stamp.schema.types()
-        return count_facets(query.facets, filter, types, self._mirrors, rows)
+        chosen = bool(query.signals) and (query.min_score is not None or mode_of(query) == "text")
+        if not chosen:
+            try:
+                mirror = self._mirrors.get("counting facets")
+            except (
+                NotSupported
+            ):  # too many products: what is known of the best ones is shown, and said to be that
+                ranking = replace(ranking, complete=False)
+            else:
+                return tuple(count_facet(facet, types[facet.field], mirror, filter) for facet in query.facets)
+        ids = [candidate.id for candidate in ranking.candidates]
+        rows = [hit.attributes for hit in self._collection.get(ids, None, self._collection.consistency)]
+        return tuple(
+            count_values(facet, types[facet.field], rows, exact=ranking.complete) for facet in query.facets
+        )
 
 
 def _is_plain(query: Query) -> bool:
@@ -187,7 +202,7 @@ def _part(query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, 
     else:
         entries = grouped(ordered, query.group_by, query.group_size, attributes)
     if query.cursor is not None:
-        rest, seen = continued(query, entries, lambda entry: entry)
+        rest, seen = continued(query, entries)
     else:
         rest, seen = entries[query.offset :], query.offset
     if not rest and not ranking.complete:
@@ -196,5 +211,6 @@ def _part(query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, 
         )
     shown = rest[: query.limit]
     more = len(rest) > len(shown) and shown
-    cursor = cursor_after(query, shown[-1][-1], seen + len(shown)) if more else None
-    return _Part([candidate for entry in shown for candidate in entry], len(entries), cursor)
+    candidates = [candidate for entry in shown for candidate in entry]
+    cursor = cursor_after(query, candidates, seen + len(shown)) if more else None
+    return _Part(candidates, len(entries), cursor)

@@ -122,5 +122,7 @@ def milvus_index(client: MilvusClient, capabilities: Capabilities) -> IndexParam
             "fused", index_type="HNSW", metric_type="IP", params={"M": 32, "efConstruction": 256}
         )
     if capabilities.bm25:
-        params.add_index("mm_sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+        # Milvus Lite has these values and no others; elsewhere k1 would be 1.2.
+        bm25 = {} if capabilities.lite else {"params": {"bm25_k1": 1.5, "bm25_b": 0.75}}
+        params.add_index("mm_sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", **bm25)
     return params

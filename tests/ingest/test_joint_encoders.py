@@ -83,7 +83,7 @@ def test_words_meet_pictures_and_words_in_blocks(tmp_path: Path, model: Path, ca
     query = encoder.encode_query_text(["red shirt"])[0].numpy()
     with ingested(tmp_path / "b.db", model, catalog) as shop:
         vectors = shop._open().vectors([str(n) for n in range(8)])
-        for hit in shop.query(text="red shirt", limit=8).hits:
+        for hit in shop.query(text="red shirt", limit=8, mode="vector").hits:
             image, text = shop._open().stamp.vectors.split(vectors[hit.id][0])
             assert hit.score == pytest.approx(0.5 * query @ image + 0.5 * query @ text, abs=1e-5)
 
