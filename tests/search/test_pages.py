@@ -1,0 +1,301 @@
+"""Orders, groups, cursors and facets on real Milvus Lite, against what they should be by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mm_milvus import Client, F, Facet, FacetCounts, Query, Signal, Sort
+from mm_milvus.config import Settings
+from mm_milvus.errors import ConfigError, NotSupported, UnknownField
+from mm_milvus.records import Row
+from mm_milvus.search import Searcher, mirror, routes
+from mm_milvus.search.cache import QueryEncoder
+from mm_milvus.store import Collection, Store
+from tests.store.conftest import DIM, stamp, unit
+
+
+def product(id: str, place: float, **attributes: Any) -> Row:
+    """Its similarity with ``unit(1)`` falls with ``place``, from 0 to 1."""
+    vector = unit(1 - place, place)
+    text = str(attributes.get("title", ""))
+    return Row(id, text, vector, True, bool(text), attributes, "", "i", "t", "a")
+
+
+ROWS = [
+    product("a", 0.1, title="red shoe", price=30.0, featured=True, sizes=["S", "M"]),
+    product("b", 0.2, title="red boot", price=10.0, sizes=["M", "M"]),
+    product("c", 0.3, title="blue shoe", price=20.0, featured=False),
+    product("d", 0.4, title="blue shoe", featured=True, sizes=[]),
+    product("e", 0.5, title="green hat", price=20.0, featured=False, sizes=["XL"]),
+]
+NEAREST = (Signal("vector", unit(1)),)
+
+
+class Shop:
+    """A collection and what answers queries to it. No query of these tests needs a model."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.search = Searcher(collection, _no_encoder, _no_encoder)
+
+    def ids(self, signals: tuple[Signal, ...] = NEAREST, **options: Any) -> list[str]:
+        return [hit.id for hit in self.search(Query(signals, **options))]
+
+
+def _no_encoder() -> Any:
+    class Nothing:
+        smallest_side = 0
+
+        @property
+        def spec(self) -> Any:
+            class Spec:
+                name, revision, joint, query_text_mean = "test", "1", False, None
+
+                class weights:
+                    image, text, text_on_image, image_on_text = 0.5, 0.5, 0.0, 0.0
+
+            return Spec
+
+    return Nothing()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with Store(Settings(uri=str(tmp_path / "shop.db")), create=True) as store:
+        collection = store.create("shop", stamp(store))
+        collection.write(ROWS)
+        collection.flush()
+        yield Shop(collection)
+
+
+def test_the_nearest_come_first(shop: Shop) -> None:
+    assert shop.ids() == list("abcde")
+    assert shop.ids(limit=2, offset=1) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("sorts", "expected"),
+    [
+        ((Sort("price"),), "bcead"),
+        ((Sort("price", descending=True),), "aceb" + "d"),
+        ((Sort("title"),), "cdeba"),
+        ((Sort("featured", descending=True), Sort("price")), "adceb"),
+        ((Sort("score"),), "edcba"),
+        ((Sort("price"), Sort("score")), "becad"),
+    ],
+)
+def test_sorts(shop: Shop, sorts: tuple[Sort, ...], expected: str) -> None:
+    assert "".join(shop.ids(sort=sorts)) == expected
+
+
+def test_without_signals_everything_that_passes_by_id_or_sorted(shop: Shop) -> None:
+    assert shop.ids((), filter="price >= 20") == ["a", "c", "e"]
+    assert shop.ids((), filter=F.price >= 20, sort=(Sort("price"),)) == ["c", "e", "a"]
+    page = shop.search(Query((), sort=(Sort("price"),), limit=2, offset=4))
+    assert ([hit.id for hit in page], page.total, page.cursor) == (["d"], 5, None)
+
+
+def test_groups_are_counted_not_products(shop: Shop) -> None:
+    assert shop.ids(group_by="title") == ["a", "b", "c", "e"]
+    page = shop.search(Query(NEAREST, group_by="title", group_size=2, limit=2, offset=1))
+    assert ([hit.id for hit in page], page.total) == (["b", "c", "d"], 4)
+    assert shop.ids(group_by="price") == ["a", "b", "c", "d"]  # d has none and stands alone
+
+
+def test_facets_by_hand(shop: Shop) -> None:
+    def facets(filter: str | None, *facets: Facet) -> tuple[FacetCounts, ...]:
+        return shop.search(Query(NEAREST, filter=filter, facets=facets, limit=1)).facets
+
+    title, sizes, featured = facets(None, Facet("title", size=2), Facet("sizes"), Facet("featured"))
+    assert title == FacetCounts("title", (("blue shoe", 2), ("green hat", 1)), others=2)
+    assert sizes == FacetCounts("sizes", (("M", 2), ("S", 1), ("XL", 1)), missing=1)
+    assert featured == FacetCounts("featured", ((False, 2), (True, 2)), missing=1)
+    (price,) = facets(None, Facet("price", bounds=(20, 25)))
+    assert price == FacetCounts(
+        "price", ranges=((None, 20, 1), (20, 25, 2), (25, None, 1)), min=10, max=30, missing=1
+    )
+    # its own condition does not count, those of others do
+    title, price = facets('title == "red shoe" and price < 25', Facet("title"), Facet("price"))
+    assert title.counts == (("blue shoe", 1), ("green hat", 1), ("red boot", 1))
+    assert price.counts == ((30.0, 1),)
+    (title,) = facets('title == "red shoe"', Facet("title"))
+    assert sum(count for _, count in title.counts) == 5
+    (title,) = facets('title == "red shoe" or price < 15', Facet("title"))  # no condition on it alone
+    assert title.counts == (("red boot", 1), ("red shoe", 1))
+
+
+def test_only_what_has_the_words_by_words(shop: Shop) -> None:
+    words = (Signal("text", "Shoes"),)
+    page = shop.search(Query(words, mode="text", facets=(Facet("title"),), explain=True))
+    assert (sorted(hit.id for hit in page), page.total) == (["a", "c", "d"], 3)
+    assert all(hit.scores == {"text": hit.score} for hit in page)
+    assert page.facets[0].counts == (("blue shoe", 2), ("red shoe", 1))
+    assert page.explain["mode"] == "text"
+    assert shop.ids(words, mode="text", filter="price == 20") == ["c"]
+    assert shop.ids((Signal("text", "boot red"),), mode="text", min_score=1.0) == ["b"]
+    assert shop.ids((Signal("text", "nowhere"),), mode="text") == []
+
+
+def test_relevance_is_zero_for_the_mean_and_one_for_the_best(shop: Shop) -> None:
+    page = shop.search(Query(NEAREST, min_score=-10.0, explain=True))
+    means = np.concatenate([shop.collection.stamp.image_mean, shop.collection.stamp.text_mean])
+    expected = float(unit(1) @ means)
+    for hit in page:
+        assert hit.scores["relevance"] == pytest.approx((hit.score - expected) / (1 - expected), abs=1e-5)
+    third = page[2].scores["relevance"]
+    found = shop.search(Query(NEAREST, min_score=third - 1e-6))
+    assert ([hit.id for hit in found], found.total, found.total_exact) == (["a", "b", "c"], 3, True)
+
+
+def test_a_cursor_survives_what_comes_and_goes(shop: Shop) -> None:
+    for options in ({}, {"explain": True}, {"sort": (Sort("score", descending=True),)}):
+        first = shop.search(Query(NEAREST, limit=2, **options))  # type: ignore[arg-type]
+        assert [hit.id for hit in first] == ["a", "b"]
+        shop.collection.write([product("0", 0.05, title="new")])  # before the page that was shown
+        rest = Query(NEAREST, limit=2, cursor=first.cursor, **options)  # type: ignore[arg-type]
+        assert [hit.id for hit in shop.search(rest)] == ["c", "d"]
+        shop.collection.delete_ids(["0"])
+    shop.collection.delete_ids(["b"])  # the last one shown
+    assert len(shop.search(rest)) == 2
+    with pytest.raises(ConfigError, match="of another query"):
+        shop.search(Query(NEAREST, filter="price < 5", cursor=first.cursor))
+    with pytest.raises(ConfigError, match="not a cursor"):
+        shop.search(Query(NEAREST, cursor="nonsense"))
+
+
+def test_equal_scores_are_shown_once_each(shop: Shop) -> None:
+    shop.collection.write([product(f"same{n:02}", 0.2, title="same") for n in range(23)])
+    query = Query(NEAREST, limit=3)
+    page, shown = shop.search(query), []
+    while True:
+        shown += [hit.id for hit in page]
+        if page.cursor is None or len(shown) > 50:
+            break
+        page = shop.search(Query(NEAREST, limit=3, cursor=page.cursor))
+    assert len(shown) == len(set(shown)) == 28
+
+
+def test_the_copy_in_memory_follows_the_collection(shop: Shop) -> None:
+    assert shop.ids((), sort=(Sort("price"),), limit=1) == ["b"]
+    shop.collection.write([product("z", 0.9, title="cheap", price=1.0)])
+    assert shop.ids((), sort=(Sort("price"),), limit=1) == ["z"]  # one that began is seen at once
+    shop.collection.write([product("y", 0.9, title="cheaper", price=0.5)])
+    shop.collection.flush()
+    assert shop.ids((), sort=(Sort("price"),), limit=1) == ["y"]
+    shop.collection.delete_ids(["y", "z"])
+    assert shop.ids((), sort=(Sort("price"),), limit=1) == ["b"]
+
+
+def test_what_is_too_large_to_be_copied_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "MOST_ROWS", 4)
+    with pytest.raises(NotSupported, match="takes at most 4 products, and 'shop' has more"):
+        shop.search(Query((), sort=(Sort("price"),)))
+    page = shop.search(Query(NEAREST, limit=2, explain=True, facets=(Facet("title"),)))
+    assert (page.facets[0].exact, len(page.facets[0].counts)) == (False, 4)
+
+
+def test_a_ranking_ends_with_its_candidates(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "POOL", 3)
+    page = shop.search(Query(NEAREST, explain=True))
+    assert ([hit.id for hit in page], page.total, page.cursor) == (["a", "b", "c"], 5, None)
+    with pytest.raises(ConfigError, match="this ranking ends after"):
+        shop.search(Query(NEAREST, explain=True, offset=3))
+    assert shop.ids(offset=3) == ["d", "e"]  # Milvus' own goes on
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "message"),
+    [
+        (Query(()), ConfigError, "nothing to search for"),
+        (Query((), filter="price < 3", min_score=0.5), ConfigError, "need something to search for"),
+        (Query((), filter="price < 3", sort=(Sort("score"),)), ConfigError, "no score to sort by"),
+        (Query(NEAREST, mode="text"), ConfigError, "'text' needs a text"),
+        (Query((Signal("text", "..."),), mode="text"), ConfigError, "'text' needs a text"),
+        (Query((*NEAREST, Signal("text", "x")), mode="text"), ConfigError, "compares words only"),
+        (Query(NEAREST, mode="fuzzy"), ConfigError, "no mode 'fuzzy'"),  # type: ignore[arg-type]
+        (Query(NEAREST, combine="max"), ConfigError, "not 'max'"),  # type: ignore[arg-type]
+        (Query(NEAREST, alpha=1.5), ConfigError, "alpha must be between 0"),
+        (Query(NEAREST, min_score=float("nan")), ConfigError, "min_score must be a number"),
+        (Query(NEAREST, sort=(Sort("prise"),)), UnknownField, "cannot sort by 'prise'"),
+        (Query(NEAREST, sort=(Sort("sizes"),)), ConfigError, "which is array<varchar>"),
+        (Query(NEAREST, group_by="specs"), ConfigError, "cannot group by 'specs', which is json"),
+        (Query(NEAREST, group_by="title", group_size=0), ConfigError, "group_size must be between 1"),
+        (Query(NEAREST, facets=(Facet("specs"),)), ConfigError, "cannot count the values of 'specs'"),
+        (Query(NEAREST, facets=(Facet("title", bounds=(1, 2)),)), ConfigError, "bounds need numbers"),
+        (Query(NEAREST, facets=(Facet("price", bounds=(2, 1)),)), ConfigError, "must be rising numbers"),
+        (Query(NEAREST, facets=(Facet("price", size=0),)), ConfigError, "shows 1 to"),
+        (Query(NEAREST, cursor="x", offset=3), ConfigError, "takes the place of an offset"),
+        (Query((Signal("vector", [1.0, 2.0]),)), ConfigError, f"must be {DIM} finite numbers"),
+        (Query((Signal("vector", "words"),)), ConfigError, "must be a list of numbers"),
+    ],
+)
+def test_what_is_no_query_is_said(shop: Shop, query: Query, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        shop.search(query)
+    assert message in str(caught.value)
+
+
+def test_a_query_that_is_repeated_is_encoded_once() -> None:
+    import torch
+
+    class Counting:
+        spec, smallest_side, texts, pictures = None, 0, 0, 0
+
+        def encode_query_text(self, texts: list[str]) -> torch.Tensor:
+            self.texts += len(texts)
+            return torch.tensor([[float(len(text)), 1.0] for text in texts])
+
+        def prepare(self, picture: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(picture).float()
+
+        def encode_prepared(self, pictures: list[torch.Tensor]) -> torch.Tensor:
+            self.pictures += len(pictures)
+            return torch.stack([picture.flatten()[:2] for picture in pictures])
+
+    real: Any = Counting()
+    encoder = QueryEncoder(real, size=2)
+    assert encoder.encode_query_text(["a", "bb", "a"]).tolist() == [[1, 1], [2, 1], [1, 1]]
+    assert encoder.encode_query_text(["bb"]).tolist() == [[2, 1]]
+    assert real.texts == 3
+    encoder.encode_query_text(["ccc", "a"])  # "bb" has to go
+    encoder.encode_query_text(["bb"])
+    assert real.texts == 5
+    one, other = np.zeros((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)
+    for picture in (one, other, one, other):
+        encoder.encode_prepared([encoder.prepare(picture)])
+    assert real.pictures == 2
+
+
+def test_python_takes_names_pairs_and_dicts(tmp_path: Path) -> None:
+    asked: list[Query] = []
+
+    class Listening(Client):
+        def search(self, query: Query) -> Any:
+            asked.append(query)
+
+    with Listening(tmp_path / "none.db") as shop:
+        shop.query(
+            {"red shirt": 1.0, "buttons": -0.4},
+            sort="-price",
+            facets=["color", Facet("price")],
+            fields="title",
+        )
+        shop.recommend(["a", "b"], unlike={"c": 2.0}, exclude=["d"], limit=3)
+        shop.similar("a", filter=F.price < 3)
+        with pytest.raises(ConfigError, match="at least one product"):
+            shop.recommend([])
+    first, second, third = asked
+    assert [(s.value, s.weight) for s in first.signals] == [("red shirt", 1.0), ("buttons", -0.4)]
+    assert (first.sort, first.facets, first.fields) == (
+        (Sort("price", descending=True),), (Facet("color"), Facet("price")), ("title",),
+    )  # fmt: skip
+    assert [(s.kind, s.value, s.weight) for s in second.signals] == [
+        ("id", "a", 1.0), ("id", "b", 1.0), ("id", "c", -2.0),
+    ]  # fmt: skip
+    assert (second.exclude, second.limit) == (("d",), 3)
+    assert [(s.kind, s.value) for s in third.signals] == [("id", "a")]
