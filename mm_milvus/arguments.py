@@ -64,6 +64,7 @@ class QueryOptions(TypedDict, total=False):
     group_size: int
     facets: Facet | str | Sequence[Facet | str]
     cursor: str | None
+    count: bool
     exclude: Sequence[str]
     explain: bool
 

@@ -188,6 +188,9 @@ class Query:
     group_size: int = 1  # products of one group
     facets: tuple[Facet, ...] = ()
     cursor: str | None = None  # of the page before, in place of an offset
+    count: bool = (
+        True  # count the products that pass: a second question to Milvus; else ``total`` is a lower bound
+    )
     exclude: tuple[str, ...] = ()  # ids of products that are left out, beside those that the query names
     explain: bool = False
 

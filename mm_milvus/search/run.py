@@ -103,15 +103,19 @@ class Searcher:
         hits = self._collection.search(
             self._vector(query), filter=filter, limit=query.limit, offset=query.offset, fields=query.fields
         )
-        total, exact = query.offset + len(hits), True
-        if not hits or len(hits) == query.limit:  # else the ranking ended here
-            total, exact = self._collection.total(filter)
+        total, exact = self._total(query, filter, query.offset + len(hits), ended=0 < len(hits) < query.limit)
         seen = query.offset + len(hits)
         more = hits and (seen < total or not exact)
         hits.sort(key=by_score)
         shown = [Candidate(hit.id, hit.score, {}) for hit in hits]
         cursor = cursor_after(query, shown, seen) if more else None
         return hits, total, exact, cursor
+
+    def _total(self, query: Query, filter: Filter | None, seen: int, *, ended: bool) -> tuple[int, bool]:
+        """How many products pass, and whether that is exact; ``ended``: the ranking did, and these were all."""
+        if ended:
+            return seen, True
+        return self._collection.total(filter) if query.count else (seen, False)
 
     # --- from the candidates -------------------------------------------------------------------------------
 
@@ -123,7 +127,7 @@ class Searcher:
         part = _part(query, ranking, attributes)
         total, exact = part.entries, ranking.complete
         if not exact and query.min_score is None and query.group_by is None and mode_of(query) != "text":
-            total, exact = self._collection.total(filter)
+            total, exact = self._total(query, filter, total, ended=False)
         hits = self._hits(query, part.candidates)
         return hits, total, exact, part.cursor, ranking
 
