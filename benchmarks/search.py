@@ -212,7 +212,7 @@ print(client.search(sys.argv[2], [[0.0] * 288 + text], limit=10, output_fields=[
             times[name].append(time.perf_counter() - began)
     ours, theirs = (median(found[1:]) for found in times.values())
     print(
-        f"command line / imports, model and a raw search: {ours / theirs:.2f} ({ours:.2f} of {theirs:.2f} s, goal <= 1.10)"
+        f"command line / imports, model, raw search: {ours / theirs:.2f} ({ours:.2f} of {theirs:.2f} s, <= 1.10)"
     )
 
 

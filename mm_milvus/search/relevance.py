@@ -42,7 +42,9 @@ def relevant(ranking: Ranking, query: Query, vector: Array | None, collection: C
             relevance = max(relevance, _coverage(words, texts.get(candidate.id, "")))
         if query.min_score is not None and relevance >= query.min_score:
             kept.append(replace(candidate, scores={**candidate.scores, "relevance": relevance}))
-    return replace(ranking, candidates=kept)
+    # By vector alone, what lies behind the candidates is less relevant than the last of them.
+    ended = not words and len(kept) < len(ranking.candidates)
+    return replace(ranking, candidates=kept, complete=ranking.complete or ended)
 
 
 def _routes(ranking: Ranking) -> set[str]:

@@ -209,7 +209,8 @@ def _part(query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, 
         rest, seen = continued(query, entries)
     else:
         rest, seen = entries[query.offset :], query.offset
-    if not rest and not ranking.complete:
+    chosen = query.min_score is not None or query.group_by is not None  # then a short page is an answer
+    if not (chosen or ranking.complete) and len(rest) < (1 if query.cursor else query.limit):
         raise ConfigError(
             f"this ranking ends after {POOL:,} products; narrow it with a filter, or use the mode 'vector' alone"
         )

@@ -201,10 +201,17 @@ def test_what_is_too_large_to_be_copied_is_said(shop: Shop, monkeypatch: pytest.
 
 def test_a_ranking_ends_with_its_candidates(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "POOL", 3)
-    page = shop.search(Query(NEAREST, explain=True))
+    page = shop.search(Query(NEAREST, explain=True, limit=3))
     assert ([hit.id for hit in page], page.total, page.cursor) == (["a", "b", "c"], 5, None)
-    with pytest.raises(ConfigError, match="this ranking ends after"):
-        shop.search(Query(NEAREST, explain=True, offset=3))
+    for asked in ({"offset": 3}, {"offset": 1, "limit": 3}, {"limit": 4}):
+        with pytest.raises(ConfigError, match="this ranking ends after"):
+            shop.search(Query(NEAREST, explain=True, **asked))  # type: ignore[arg-type]
+    middle = shop.search(Query(NEAREST, limit=2)).cursor
+    assert shop.ids(cursor=middle, limit=2) == ["c"]  # all that is left
+    for options in ({"min_score": 0.95}, {"min_score": 2.0}, {"group_by": "title"}):
+        found = shop.search(Query(NEAREST, limit=5, **options))  # type: ignore[arg-type]
+        assert (len(found), found.total_exact) == (found.total, "min_score" in options)
+        assert len(found) < 4
     assert shop.ids(offset=3) == ["d", "e"]  # Milvus' own goes on
 
 
