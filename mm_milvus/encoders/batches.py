@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Steps", "finite", "own_stream", "step_size", "unit"]
 
-# What torch says in a plain RuntimeError when a CPU has no more memory.
-_NO_MEMORY = ("can't allocate memory", "bad_alloc", "not enough memory")
+# What torch says in a plain RuntimeError when a CPU has no more memory; the last one is oneDNN, for its code or its
+# scratchpad.
+_NO_MEMORY = ("can't allocate memory", "bad_alloc", "not enough memory", "could not create a primitive")
 
 
 def step_size(device: torch.device) -> int:
