@@ -8,7 +8,7 @@ import click
 
 from .options import open_shop, search_options, shared_options
 from .output import print_json, print_table, say, terminal_width
-from .values import crop, facet, names, signal_of, sort
+from .values import boost, crop, facet, names, signal_of, sort
 
 if TYPE_CHECKING:
     from mm_milvus import Client
@@ -87,6 +87,15 @@ __all__ = ["query"]
     type=float,
     metavar="S",
     help="Least relevance, from 0 (any product) to 1 (the same thing). Default: everything is shown.",
+)
+@click.option(
+    "--boost",
+    "boosts",
+    type=boost,
+    multiple=True,
+    metavar="HOW:FIELD[=A]",
+    help="Let an attribute change scores: multiply:rating, add:sales=0.01, recency:listed=30 (days), "
+    "first:in_stock. Repeatable.",
 )
 @click.option(
     "--sort",

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Crop, Facet, Signal, Sort
+    from mm_milvus.records import Boost, Crop, Facet, Signal, Sort
 
-__all__ = ["crop", "facet", "names", "pair", "signal_of", "sort", "split_weight"]
+__all__ = ["boost", "crop", "facet", "names", "pair", "signal_of", "sort", "split_weight"]
 
+_BOOSTS = ("multiply", "add", "recency", "first")
 _WEIGHTED = re.compile(r"(.*)(?<!\\)\^([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
 
 
@@ -63,6 +64,20 @@ def sort(text: str) -> Sort:
             "expected the name of an attribute, with a minus sign before it for falling order"
         )
     return Sort(field, descending=text.strip().startswith("-"))
+
+
+def boost(text: str) -> Boost:
+    """``first:in_stock``, or with an amount ``recency:listed=90``."""
+    from mm_milvus.records import Boost
+
+    how, _, rest = text.strip().partition(":")
+    field, _, amount = (part.strip() for part in rest.partition("="))
+    try:
+        if how not in _BOOSTS or not field:
+            raise ValueError
+        return Boost(field, how, float(amount) if amount else None)  # type: ignore[arg-type]
+    except ValueError:
+        raise click.BadParameter(f"expected {', '.join(_BOOSTS)}, then :FIELD or :FIELD=AMOUNT") from None
 
 
 def facet(text: str) -> Facet:

@@ -17,11 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mm_milvus.async_client import AsyncClient
     from mm_milvus.client import Client, CollectionInfo
     from mm_milvus.config import Settings, load_settings
     from mm_milvus.errors import MmMilvusError
     from mm_milvus.ingest.prepare import Preview
     from mm_milvus.records import (
+        Boost,
         Crop,
         Facet,
         FacetCounts,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
+    "Boost",
     "Client",
     "CollectionInfo",
     "Crop",
@@ -59,6 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "async_client",
     "Client": "client",
     "CollectionInfo": "client",
     "F": "store.filters",
@@ -68,6 +73,7 @@ _HOMES = {
     "load_settings": "config",
 } | dict.fromkeys(
     (
+        "Boost",
         "Crop",
         "Facet",
         "FacetCounts",

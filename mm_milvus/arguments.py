@@ -10,7 +10,7 @@ from mm_milvus.errors import ConfigError
 from mm_milvus.records import Facet, Sort
 
 if TYPE_CHECKING:
-    from mm_milvus.records import FieldType
+    from mm_milvus.records import Boost, FieldType
     from mm_milvus.store.filters import Condition
 
     Entry = str | tuple[str, float]  # without a weight, and with one
@@ -59,6 +59,7 @@ class QueryOptions(TypedDict, total=False):
     alpha: float
     combine: Literal["weighted", "rrf"]
     min_score: float | None
+    boosts: Boost | Sequence[Boost]
     sort: Sort | str | Sequence[Sort | str]  # "price", or "-price" for falling prices
     group_by: str | None
     group_size: int
@@ -82,6 +83,8 @@ def query_fields(options: QueryOptions) -> dict[str, Any]:
     for name in ("fields", "exclude"):
         if fields.get(name) is not None:
             fields[name] = tuple(as_list(fields[name]))
+    if "boosts" in options:
+        fields["boosts"] = tuple(as_list(options["boosts"]))
     if "sort" in options:
         fields["sort"] = tuple(_sort(entry) for entry in as_list(options["sort"]))
     if "facets" in options:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Vector = npt.NDArray[np.float32]
 
 __all__ = [
+    "Boost",
     "Crop",
     "Facet",
     "FacetCounts",
@@ -151,6 +152,27 @@ class Sort:
 
 
 @dataclass(frozen=True, slots=True)
+class Boost:
+    """An attribute that changes scores. A missing value changes nothing, but for "recency", where it counts as old.
+
+    "multiply": the score times the value to the power of ``amount`` (1), where it is above 0. "add": plus ``amount``
+    (1) times the value. "recency": times 0.5 + 0.5 * 2 ** (-age / ``amount``), the age in days (30); the attribute is
+    a Unix time in seconds or an ISO date. "first": products whose value is true or above 0 come before all others.
+    """
+
+    field: str
+    how: Literal["multiply", "add", "recency", "first"]
+    amount: float | None = None
+
+    @property
+    def strength(self) -> float:
+        """The amount, or what it is by default."""
+        if self.amount is None:
+            return 30.0 if self.how == "recency" else 1.0
+        return self.amount
+
+
+@dataclass(frozen=True, slots=True)
 class Facet:
     """What to count: the ``size`` most frequent values of an attribute, or its numbers between ``bounds``.
 
@@ -181,6 +203,7 @@ class Query:
     combine: Literal["weighted", "rrf"] = "weighted"
     # Least relevance: 0 is what any product would have, 1 the highest possible similarity, or all words of the query.
     min_score: float | None = None
+    boosts: tuple[Boost, ...] = ()
     sort: tuple[Sort, ...] = ()
     group_by: str | None = (
         None  # attribute of which a value appears once; ``limit`` and ``offset`` count groups

@@ -23,6 +23,7 @@ ORDER = [
     "search",
     "arguments",
     "client",
+    "async_client",
     "doctor",
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))

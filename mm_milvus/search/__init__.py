@@ -5,7 +5,7 @@ cache, compose          signals -> the query vector
 words, mirror           BM25 and filters in this process, for what Milvus cannot do
 routes                  by vector, by words, or both: candidates and their scores
 relevance               which of them are near enough
-order, facets           sorting, groups, cursors; counts of values
+boost, order, facets    what a shop knows of its products; sorting, groups, cursors; counts of values
 run                     all of it behind ``Searcher``
 """
 

@@ -8,19 +8,26 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError, UnknownField
-from mm_milvus.records import Facet, Sort
+from mm_milvus.records import Boost, Facet, FieldType, Sort
 from mm_milvus.search.facets import COUNTABLE
 from mm_milvus.search.order import SORTABLE
 from mm_milvus.search.routes import mode_of
 from mm_milvus.store.filters import Condition
 
 if TYPE_CHECKING:
-    from mm_milvus.records import FieldType, Query
+    from mm_milvus.records import Query
     from mm_milvus.store import Collection
 
 __all__ = ["check_query"]
 
 _MODES = ("auto", "vector", "text", "hybrid")
+_NUMBERS = (FieldType.INT64, FieldType.DOUBLE)
+_BOOSTED = {
+    "multiply": _NUMBERS,
+    "add": (*_NUMBERS, FieldType.BOOL),
+    "recency": (*_NUMBERS, FieldType.VARCHAR),
+    "first": (*_NUMBERS, FieldType.BOOL),
+}
 _MOST_GROUP = 100
 _MOST_FACET = 10_000
 
@@ -95,6 +102,16 @@ def _uses(query: Query) -> Iterator[tuple[str, str, tuple[FieldType, ...]]]:
             yield "sort by", sort.field, SORTABLE
         elif not query.signals:
             raise ConfigError("there is no score to sort by: the query has no signals")
+    for boost in query.boosts:
+        if not isinstance(boost, Boost):
+            raise ConfigError(f"a boost is a Boost, got {boost!r}")
+        if boost.how not in _BOOSTED:
+            raise ConfigError(f"a boost is one of {', '.join(_BOOSTED)}, not {boost.how!r}")
+        if not _is_number(boost.strength) or (boost.how == "recency" and boost.strength <= 0):
+            raise ConfigError(f"the amount {boost.amount!r} of a boost makes no sense")
+        if not query.signals:
+            raise ConfigError("there is no score to boost: the query has no signals")
+        yield "boost by", boost.field, _BOOSTED[boost.how]
     for facet in query.facets:
         if not isinstance(facet, Facet):
             raise ConfigError(f"a facet is a Facet, got {facet!r}")
@@ -109,7 +126,7 @@ def _check_facet(facet: Facet, kind: FieldType) -> None:
     bounds = facet.bounds
     if not bounds:
         return
-    if kind.value not in ("int64", "double"):
+    if kind not in _NUMBERS:
         raise ConfigError(f"bounds need numbers, and {facet.field!r} is {kind.value}")
     if not all(map(_is_number, bounds)) or any(low >= high for low, high in pairwise(bounds)):
         raise ConfigError(f"the bounds of a facet must be rising numbers, got {bounds!r}")

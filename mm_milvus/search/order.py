@@ -83,7 +83,7 @@ def continued(
     place = next((n for n, entry in enumerate(entries) if any(found.id == last for found in entry)), None)
     if place is None:
         return entries[seen:], seen
-    if query.sort or query.group_by:
+    if query.boosts or query.sort or query.group_by:
         return entries[place + 1 :], seen
     missed = [
         entry for entry in entries[:place] if _same_score(entry[0].score, score) and entry[0].id not in equal

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm_milvus.errors import ConfigError, NotSupported
 from mm_milvus.records import FacetCounts, Hit, Page, Query
+from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
 from mm_milvus.search.compose import compose, signal_text
@@ -124,6 +125,8 @@ class Searcher:
     ) -> tuple[list[Hit], int, bool, str | None, Ranking]:
         ranking = self._ranking(query, filter) if query.signals else self._everything(filter)
         attributes = self._attributes(query, ranking.candidates)
+        if query.boosts:
+            ranking = replace(ranking, candidates=boosted(ranking.candidates, query.boosts, attributes))
         part = _part(query, ranking, attributes)
         total, exact = part.entries, ranking.complete
         if not exact and query.min_score is None and query.group_by is None and mode_of(query) != "text":
@@ -145,8 +148,9 @@ class Searcher:
         )
 
     def _attributes(self, query: Query, candidates: Sequence[Candidate]) -> dict[str, Mapping[str, Any]]:
-        """Of the candidates, what they are sorted and grouped by."""
+        """Of the candidates, what they are boosted, sorted and grouped by."""
         fields = {sort.field for sort in query.sort if sort.field != "score"} | {query.group_by} - {None}
+        fields |= {boost.field for boost in query.boosts}
         if not fields:
             return {}
         if not query.signals:
@@ -194,7 +198,14 @@ class Searcher:
 
 def _is_plain(query: Query) -> bool:
     """Whether Milvus' own ranking by vector is the page."""
-    extras = query.sort or query.group_by or query.min_score is not None or query.cursor or query.explain
+    extras = (
+        query.boosts
+        or query.sort
+        or query.group_by
+        or query.min_score is not None
+        or query.cursor
+        or query.explain
+    )
     return bool(query.signals) and not extras and mode_of(query) == "vector"
 
 

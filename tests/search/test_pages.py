@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mm_milvus import Client, F, Facet, FacetCounts, Query, Signal, Sort
+from mm_milvus import Boost, Client, F, Facet, FacetCounts, Query, Signal, Sort
 from mm_milvus.config import Settings
 from mm_milvus.errors import ConfigError, NotSupported, UnknownField
 from mm_milvus.records import Row
 from mm_milvus.search import Searcher, mirror, routes
+from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
+from mm_milvus.search.routes import Candidate
 from mm_milvus.store import Collection, Store
 from tests.store.conftest import DIM, stamp, unit
 
@@ -91,6 +95,47 @@ def test_the_nearest_come_first(shop: Shop) -> None:
 )
 def test_sorts(shop: Shop, sorts: tuple[Sort, ...], expected: str) -> None:
     assert "".join(shop.ids(sort=sorts)) == expected
+
+
+def test_boosts_by_hand(shop: Shop) -> None:
+    score = {hit.id: hit.score for hit in shop.search(Query(NEAREST))}
+
+    def boosted(*boosts: Boost) -> dict[str, float]:
+        return {hit.id: hit.score for hit in shop.search(Query(NEAREST, boosts=boosts))}
+
+    found = boosted(Boost("price", "multiply", 0.5))
+    assert found == pytest.approx(
+        {"a": score["a"] * 30**0.5, "b": score["b"] * 10**0.5, "c": score["c"] * 20**0.5, "d": score["d"],
+         "e": score["e"] * 20**0.5}, abs=1e-5)  # fmt: skip
+    assert list(found) == ["a", "c", "e", "b", "d"]
+    found = boosted(Boost("price", "add", -0.1), Boost("featured", "add"))
+    assert found == pytest.approx(
+        {"d": score["d"] + 1, "b": score["b"] - 1, "a": score["a"] - 2, "c": score["c"] - 2, "e": score["e"] - 2},
+        abs=1e-5)  # fmt: skip
+    assert list(boosted(Boost("featured", "first"))) == ["a", "d", "b", "c", "e"]
+    assert boosted(Boost("featured", "first")) == pytest.approx(score, abs=1e-6)
+    assert list(boosted(Boost("price", "first"))) == ["a", "b", "c", "e", "d"]
+    shop.collection.write([product("n", 0.5, title="negative", price=4.0)])
+    away = (Signal("vector", -unit(0, 1)),)
+    plain = {hit.id: hit.score for hit in shop.search(Query(away))}
+    found = {hit.id: hit.score for hit in shop.search(Query(away, boosts=(Boost("price", "multiply"),)))}
+    assert plain["n"] < 0
+    assert found["n"] == pytest.approx(plain["n"] / 4, abs=1e-5)  # a factor above 1 helps
+
+
+def test_what_is_new_counts_more(shop: Shop) -> None:
+    now = time.time()
+    days = {"0": now, "1": now - 30 * 86_400, "2": now - 3_000 * 86_400, "3": now + 86_400}
+    values = [
+        *days.items(),
+        ("iso", datetime.fromtimestamp(now - 30 * 86_400, UTC).isoformat()),
+        ("odd", "soon"),
+    ]
+    expected = {"0": 1.0, "1": 0.75, "2": 0.5, "3": 1.0, "iso": 0.75, "odd": 0.5, "none": 0.5}
+    candidates = [Candidate(id, 1.0, {}) for id in expected]
+    rows = {id: {"listed": value} for id, value in values}
+    found = boosted(candidates, (Boost("listed", "recency"),), rows)
+    assert {found.id: found.score for found in found} == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_signals_everything_that_passes_by_id_or_sorted(shop: Shop) -> None:
@@ -236,6 +281,10 @@ def test_a_ranking_ends_with_its_candidates(shop: Shop, monkeypatch: pytest.Monk
         (Query(NEAREST, facets=(Facet("title", bounds=(1, 2)),)), ConfigError, "bounds need numbers"),
         (Query(NEAREST, facets=(Facet("price", bounds=(2, 1)),)), ConfigError, "must be rising numbers"),
         (Query(NEAREST, facets=(Facet("price", size=0),)), ConfigError, "shows 1 to"),
+        (Query((), filter="price < 3", boosts=(Boost("price", "add"),)), ConfigError, "no score to boost"),
+        (Query(NEAREST, boosts=(Boost("title", "add"),)), ConfigError, "cannot boost by 'title'"),
+        (Query(NEAREST, boosts=(Boost("price", "more"),)), ConfigError, "not 'more'"),  # type: ignore[arg-type]
+        (Query(NEAREST, boosts=(Boost("price", "recency", 0),)), ConfigError, "the amount 0 of a boost"),
         (Query(NEAREST, cursor="x", offset=3), ConfigError, "takes the place of an offset"),
         (Query((Signal("vector", [1.0, 2.0]),)), ConfigError, f"must be {DIM} finite numbers"),
         (Query((Signal("vector", "words"),)), ConfigError, "must be a list of numbers"),

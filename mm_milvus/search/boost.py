@@ -1,0 +1,73 @@
+"""Scores changed by what a shop knows of its products: what sells, what is new, what is in stock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mm_milvus.search.routes import by_score
+
+if TYPE_CHECKING:
+    from mm_milvus.records import Boost
+    from mm_milvus.search.routes import Candidate
+
+__all__ = ["boosted"]
+
+_DAY = 86_400.0
+_OLDEST = 0.5  # of the score is left to the oldest products, and to those without a date
+
+
+def boosted(
+    candidates: Sequence[Candidate], boosts: Sequence[Boost], attributes: Mapping[str, Mapping[str, Any]]
+) -> list[Candidate]:
+    """The candidates in their new order. A missing value never takes a product away."""
+    now = time.time()
+    changed = []
+    for candidate in candidates:
+        score, is_first = candidate.score, []
+        for boost in boosts:
+            value = attributes.get(candidate.id, {}).get(boost.field)
+            match boost.how:
+                case "multiply":
+                    score = _times(score, _factor(value, boost.strength))
+                case "add":
+                    score += boost.strength * (value or 0.0)
+                case "recency":
+                    score = _times(score, _recency(value, now, boost.strength))
+                case "first":
+                    is_first.append(not value or value <= 0)
+        changed.append((is_first, replace(candidate, score=score)))
+    changed.sort(key=lambda pair: (pair[0], by_score(pair[1])))
+    return [candidate for _, candidate in changed]
+
+
+def _times(score: float, factor: float) -> float:
+    """A factor above 1 always helps: scores of mixtures may be negative."""
+    return score * factor if score >= 0 else score / factor
+
+
+def _factor(value: float | None, power: float) -> float:
+    return float(value) ** power if value and value > 0 else 1.0
+
+
+def _recency(value: float | str | None, now: float, half_life: float) -> float:
+    """1 for what is new; the rest above one half is halved every ``half_life`` days."""
+    then = _seconds(value)
+    if then is None:
+        return _OLDEST
+    age = max(0.0, now - then) / _DAY
+    return float(_OLDEST + (1 - _OLDEST) * 0.5 ** (age / half_life))
+
+
+def _seconds(value: float | str | None) -> float | None:
+    """Unix time of a number, or of an ISO date or time; UTC where it names no zone."""
+    if not isinstance(value, str):
+        return None if value is None else float(value)
+    try:
+        found = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
