@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import Facet, Sort
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Boost, FieldType
+    from mm_milvus.records import Boost, FieldType, Hit, Query
     from mm_milvus.store.filters import Condition
 
     Entry = str | tuple[str, float]  # without a weight, and with one
@@ -60,6 +60,8 @@ class QueryOptions(TypedDict, total=False):
     combine: Literal["weighted", "rrf"]
     min_score: float | None
     boosts: Boost | Sequence[Boost]
+    rerank: Callable[[Query, Sequence[Hit]], Sequence[float]] | None
+    rerank_size: int
     sort: Sort | str | Sequence[Sort | str]  # "price", or "-price" for falling prices
     group_by: str | None
     group_size: int

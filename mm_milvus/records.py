@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -204,6 +204,9 @@ class Query:
     # Least relevance: 0 is what any product would have, 1 the highest possible similarity, or all words of the query.
     min_score: float | None = None
     boosts: tuple[Boost, ...] = ()
+    # (query, the best hits with all their attributes) -> a score for each: these come first, in that order
+    rerank: Callable[[Query, Sequence[Hit]], Sequence[float]] | None = None
+    rerank_size: int = 100
     sort: tuple[Sort, ...] = ()
     group_by: str | None = (
         None  # attribute of which a value appears once; ``limit`` and ``offset`` count groups
@@ -222,7 +225,8 @@ class Query:
 class Hit:
     """One product of a page. ``score`` is the weighted mean of the signals' similarities, at most 1.
 
-    With ``explain``, ``scores`` has what each route found: "vector", "text", and "relevance" with a ``min_score``.
+    With ``explain``, ``scores`` has what each route found: "vector", "text", "relevance" with a ``min_score``, and
+    "rerank" with a reranker.
     """
 
     id: str

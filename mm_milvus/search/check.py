@@ -11,7 +11,7 @@ from mm_milvus.errors import ConfigError, UnknownField
 from mm_milvus.records import Boost, Facet, FieldType, Sort
 from mm_milvus.search.facets import COUNTABLE
 from mm_milvus.search.order import SORTABLE
-from mm_milvus.search.routes import mode_of
+from mm_milvus.search.routes import POOL, mode_of
 from mm_milvus.store.filters import Condition
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ def _check_numbers(query: Query) -> None:
             raise ConfigError(f"{name} must be a whole number, got {value!r}")
     if not 1 <= query.group_size <= _MOST_GROUP:
         raise ConfigError(f"group_size must be between 1 and {_MOST_GROUP}, got {query.group_size}")
+    if not (isinstance(query.rerank_size, int) and 1 <= query.rerank_size <= POOL):
+        raise ConfigError(f"rerank_size must be between 1 and {POOL:,}, got {query.rerank_size!r}")
+    if query.rerank is not None and not (callable(query.rerank) and query.signals):
+        raise ConfigError("rerank is a function of the query and its hits, for a query with signals")
     if not (_is_number(query.alpha) and 0 <= query.alpha <= 1):
         raise ConfigError(f"alpha must be between 0 (words alone) and 1 (vectors alone), got {query.alpha!r}")
     if query.min_score is not None and not _is_number(query.min_score):

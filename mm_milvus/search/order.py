@@ -83,7 +83,7 @@ def continued(
     place = next((n for n, entry in enumerate(entries) if any(found.id == last for found in entry)), None)
     if place is None:
         return entries[seen:], seen
-    if query.boosts or query.sort or query.group_by:
+    if query.boosts or query.rerank or query.sort or query.group_by:
         return entries[place + 1 :], seen
     missed = [
         entry for entry in entries[:place] if _same_score(entry[0].score, score) and entry[0].id not in equal
@@ -110,7 +110,12 @@ def _parsed(query: Query) -> tuple[str, float, int, list[str]]:
 
 def _fingerprint(query: Query) -> str:
     """Of all that decides the order."""
-    same = replace(query, cursor=None, limit=1, offset=0, fields=None, explain=False, facets=())
-    values = [repr(getattr(same, name)) for name in same.__dataclass_fields__ if name != "filter"]
-    values.append(same.filter if isinstance(same.filter, str) else str(same.filter is not None))
+    same = replace(query, cursor=None, limit=1, offset=0, fields=None, explain=False, facets=(), count=True)
+    values = [
+        repr(getattr(same, name)) for name in same.__dataclass_fields__ if name not in ("filter", "rerank")
+    ]
+    values += [
+        same.filter if isinstance(same.filter, str) else str(same.filter is not None),
+        str(bool(same.rerank)),
+    ]
     return hashlib.blake2b("\0".join(values).encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mm_milvus.errors import ConfigError, NotSupported
 from mm_milvus.records import FacetCounts, Hit, Page, Query
 from mm_milvus.search.boost import boosted
@@ -21,7 +23,6 @@ from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of,
 from mm_milvus.store.filters import And, Filter, Not, ids_filter
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from mm_milvus.encoders.base import Encoder
@@ -127,6 +128,8 @@ class Searcher:
         attributes = self._attributes(query, ranking.candidates)
         if query.boosts:
             ranking = replace(ranking, candidates=boosted(ranking.candidates, query.boosts, attributes))
+        if query.rerank is not None:
+            ranking = replace(ranking, candidates=self._reranked(query, ranking.candidates))
         part = _part(query, ranking, attributes)
         total, exact = part.entries, ranking.complete
         if not exact and query.min_score is None and query.group_by is None and mode_of(query) != "text":
@@ -174,6 +177,27 @@ class Searcher:
             for hit in found
         ]
 
+    def _reranked(self, query: Query, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The best of them by the scores of the reranker; the others follow as they were."""
+        first = candidates[: query.rerank_size]
+        hits = self._hits(replace(query, fields=None), first)
+        scores = list(query.rerank(query, hits)) if query.rerank is not None and hits else []
+        if len(scores) != len(hits) or not np.isfinite(np.array(scores, np.float64)).all():
+            raise ConfigError(
+                f"a reranker returns a finite score for each of the {len(hits)} hits, got {scores!r:.80}"
+            )
+        by_id = {hit.id: float(score) for hit, score in zip(hits, scores, strict=True)}
+        known = [candidate for candidate in first if candidate.id in by_id]
+        found = [
+            replace(
+                candidate,
+                score=by_id[candidate.id],
+                scores={**candidate.scores, "rerank": by_id[candidate.id]},
+            )
+            for candidate in known
+        ]
+        return [*sorted(found, key=by_score), *candidates[query.rerank_size :]]
+
     def _facets(self, query: Query, filter: Filter | None, ranking: Ranking) -> tuple[FacetCounts, ...]:
         """Over all products that pass the filter; over the candidates where words or a least relevance choose."""
         if not query.facets:
@@ -198,15 +222,9 @@ class Searcher:
 
 def _is_plain(query: Query) -> bool:
     """Whether Milvus' own ranking by vector is the page."""
-    extras = (
-        query.boosts
-        or query.sort
-        or query.group_by
-        or query.min_score is not None
-        or query.cursor
-        or query.explain
-    )
-    return bool(query.signals) and not extras and mode_of(query) == "vector"
+    reordered = query.boosts or query.rerank or query.sort or query.group_by or query.cursor
+    told_more = query.min_score is not None or query.explain
+    return bool(query.signals) and not (reordered or told_more) and mode_of(query) == "vector"
 
 
 def _part(query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, Any]]) -> _Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mm_milvus import Boost, Client, F, Facet, FacetCounts, Query, Signal, Sort
+from mm_milvus import Boost, Client, F, Facet, FacetCounts, Hit, Query, Signal, Sort
 from mm_milvus.config import Settings
 from mm_milvus.errors import ConfigError, NotSupported, UnknownField
 from mm_milvus.records import Row
@@ -121,6 +121,33 @@ def test_boosts_by_hand(shop: Shop) -> None:
     found = {hit.id: hit.score for hit in shop.search(Query(away, boosts=(Boost("price", "multiply"),)))}
     assert plain["n"] < 0
     assert found["n"] == pytest.approx(plain["n"] / 4, abs=1e-5)  # a factor above 1 helps
+
+
+def test_a_reranker_has_the_last_word(shop: Shop) -> None:
+    seen: list[Hit] = []
+
+    def dearest(query: Query, hits: Sequence[Hit]) -> list[float]:
+        seen[:] = hits
+        assert query.signals == NEAREST
+        return [hit.attributes.get("price", 0.0) for hit in hits]
+
+    assert shop.ids(rerank=dearest) == ["a", "c", "e", "b", "d"]
+    assert [hit.attributes for hit in seen] == [dict(row.attributes) for row in ROWS]
+    assert shop.ids(rerank=dearest, rerank_size=2, fields=("title",)) == ["a", "b", "c", "d", "e"]
+    assert shop.ids(rerank=lambda _, hits: [-hit.score for hit in hits], rerank_size=3) == [
+        "c",
+        "b",
+        "a",
+        "d",
+        "e",
+    ]
+    page = shop.search(Query(NEAREST, rerank=dearest, explain=True, limit=1))
+    assert page[0].scores["rerank"] == page[0].score == 30.0
+    for bad in (lambda *_: [1.0], lambda _, hits: [float("nan")] * len(hits)):
+        with pytest.raises(ConfigError, match="a finite score for each of the 5 hits"):
+            shop.search(Query(NEAREST, rerank=bad))
+    with pytest.raises(ConfigError, match="rerank is a function"):
+        shop.search(Query(NEAREST, rerank="model"))  # type: ignore[arg-type]
 
 
 def test_what_is_new_counts_more(shop: Shop) -> None:
