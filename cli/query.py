@@ -83,6 +83,12 @@ __all__ = ["query"]
     help="How a hybrid ranking joins both: weighted scores, or reciprocal ranks. Default: weighted.",
 )
 @click.option(
+    "--bridge",
+    type=click.FloatRange(0, 1),
+    metavar="B",
+    help="Share of a picture that goes to the texts of products that look like it. Default: 0.3; none for CLIP.",
+)
+@click.option(
     "--min-score",
     type=float,
     metavar="S",

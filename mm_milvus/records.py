@@ -201,6 +201,9 @@ class Query:
     mode: Literal["auto", "vector", "text", "hybrid"] = "auto"
     alpha: float = 0.5
     combine: Literal["weighted", "rrf"] = "weighted"
+    # Share of a picture that goes to the texts of the products that look most like it, where the encoder has no joint
+    # space; None: the encoder's own, 0: none.
+    bridge: float | None = None
     # Least relevance: 0 is what any product would have, 1 the highest possible similarity, or all words of the query.
     min_score: float | None = None
     boosts: tuple[Boost, ...] = ()

@@ -1,7 +1,7 @@
 """The query layer: signals -> candidates of each route -> one order -> a page of hits.
 
 check                   what a query may ask
-cache, compose          signals -> the query vector
+cache, compose, bridge  signals -> the query vector
 words, mirror           BM25 and filters in this process, for what Milvus cannot do
 routes                  by vector, by words, or both: candidates and their scores
 relevance               which of them are near enough

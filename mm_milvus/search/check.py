@@ -62,6 +62,8 @@ def _check_numbers(query: Query) -> None:
         raise ConfigError("rerank is a function of the query and its hits, for a query with signals")
     if not (_is_number(query.alpha) and 0 <= query.alpha <= 1):
         raise ConfigError(f"alpha must be between 0 (words alone) and 1 (vectors alone), got {query.alpha!r}")
+    if query.bridge is not None and not (_is_number(query.bridge) and 0 <= query.bridge <= 1):
+        raise ConfigError(f"bridge must be between 0 and 1, got {query.bridge!r}")
     if query.min_score is not None and not _is_number(query.min_score):
         raise ConfigError(f"min_score must be a number, got {query.min_score!r}")
     if query.limit < 1 or query.offset < 0:

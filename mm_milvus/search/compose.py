@@ -12,6 +12,7 @@ from mm_milvus.errors import ConfigError, EncoderError, ProductNotFound
 from mm_milvus.fusion import blocks, normalise
 from mm_milvus.media import load_pixels
 from mm_milvus.records import Signal
+from mm_milvus.search.bridge import Bridge
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,10 +32,15 @@ MAX_WEIGHT = 1e6
 
 
 def compose(
-    signals: Sequence[Signal], collection: Collection, encoder: Encoder | QueryEncoder, reader: MediaReader
+    signals: Sequence[Signal],
+    collection: Collection,
+    encoder: Encoder | QueryEncoder,
+    reader: MediaReader,
+    bridge: float | None = None,
 ) -> Array:
     """The query vector (dim,), scaled so that its inner product with a product is the weighted mean of similarities:
-    cosines for words alone and for pictures alone; in a mixture those of words are centred.
+    cosines for words alone and for pictures alone; in a mixture those of words are centred. ``bridge`` is the share of
+    a picture that goes to the texts of the products that look most like it; None for the encoder's own.
 
     Raises MediaError (a query picture), ProductNotFound (an id), ConfigError (nothing to search for).
     """
@@ -42,7 +48,9 @@ def compose(
     kinds = {signal.kind for signal in weighted}
     parts = _Parts(collection.stamp.vectors, encoder.spec, centred=len(kinds) > 1 or "id" in kinds)
     parts.add_texts([s for s in weighted if s.kind == "text"], encoder)
-    parts.add_images([s for s in weighted if s.kind == "image"], encoder, reader)
+    pictures = [s for s in weighted if s.kind == "image"]
+    if pictures:
+        parts.add_images(pictures, encoder, reader, Bridge(collection, encoder.spec, bridge))
     parts.add_products([s for s in weighted if s.kind == "id"], collection)
     parts.add_vectors([s for s in weighted if s.kind == "vector"])
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
@@ -120,10 +128,12 @@ class _Parts:
                 self._add_image(share * vector)
 
     def add_images(
-        self, signals: Sequence[Signal], encoder: Encoder | QueryEncoder, reader: MediaReader
+        self,
+        signals: Sequence[Signal],
+        encoder: Encoder | QueryEncoder,
+        reader: MediaReader,
+        bridge: Bridge,
     ) -> None:
-        if not signals:
-            return
         side = encoder.smallest_side
         pictures: list[Any] = [
             encoder.prepare(load_pixels(signal.value, reader=reader, crop=signal.crop, smallest=side))
@@ -132,10 +142,15 @@ class _Parts:
         self._weight += sum(abs(signal.weight or 0.0) for signal in signals)
         share = self._share(self._spec.weights.image_on_text)
         for signal, raw in zip(signals, _finite(encoder.encode_prepared(pictures).numpy()), strict=True):
-            vector = raw * np.float32(signal.weight or 0.0)
-            self._add_image((1 - share) * vector)
+            weight = np.float32(signal.weight or 0.0)
+            texts = bridge.texts(raw) if weight > 0 else None
+            if texts is not None:
+                self._add_image((1 - bridge.share) * weight * raw)
+                self._add_text(bridge.share * weight * texts)
+                continue
+            self._add_image((1 - share) * weight * raw)
             if share:
-                self._add_text(share * vector)
+                self._add_text(share * weight * raw)
 
     def add_products(self, signals: Sequence[Signal], collection: Collection) -> None:
         """A stored product: half its picture, half its text, or all of the one that it has."""

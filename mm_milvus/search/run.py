@@ -96,7 +96,7 @@ class Searcher:
         return self._encoder
 
     def _vector(self, query: Query) -> Array:
-        return compose(query.signals, self._collection, self._ready_encoder(), self._reader())
+        return compose(query.signals, self._collection, self._ready_encoder(), self._reader(), query.bridge)
 
     # --- straight from Milvus ------------------------------------------------------------------------------
 

@@ -1,0 +1,59 @@
+"""A picture is also compared with what the products that look like it are called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mm_milvus.encoders.base import DefaultWeights
+from mm_milvus.search.bridge import Bridge
+from mm_milvus.store import Store
+from tests.store.conftest import DIM, row, stamp
+
+HALF = DIM // 2
+
+
+class Spec:
+    joint = False
+    weights = DefaultWeights(bridge=0.3)
+
+
+def halves(image: list[float], text: list[float]) -> np.ndarray:
+    return np.array(image + text, np.float32)
+
+
+def test_the_texts_of_the_nearest_pictures_by_hand(store: Store, name: str) -> None:
+    collection = store.create(name, stamp(store))
+    mean = collection.stamp.text_mean
+    near, far = [1.0, 0, 0, 0], [0, 1.0, 0, 0]
+    rows = [
+        row("near", halves(near, [0, 0, 1.0, 0]), title="x"),
+        row("less", halves([0.8, 0.6, 0, 0], [0, 0, 0, 1.0]), title="x"),
+        replace(row("no text", halves(near, [9.0, 0, 0, 0])), has_text=False),
+        replace(row("no picture", halves(near, [9.0, 0, 0, 0]), title="x"), has_image=False),
+        *(row(f"far {n}", halves(far, [1.0, 0, 0, 0]), title="x") for n in range(4)),
+    ]
+    collection.write(rows)
+    collection.flush()
+    spec: Any = Spec
+    found = Bridge(collection, spec).texts(np.array(near, np.float32))
+    first, second = np.array([0, 0, 1.0, 0]) - mean, np.array([0, 0, 0, 1.0]) - mean
+    expected = first + 0.8**3 * second
+    assert found == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+    assert Bridge(collection, spec, 0.0).texts(np.array(near, np.float32)) is None
+    assert Bridge(collection, spec).share == pytest.approx(0.3)
+    assert Bridge(collection, spec, 0.5).share == pytest.approx(0.5)
+    collection.delete_ids([found.id for found in collection.scan() if found.has_text])
+    assert Bridge(collection, spec).texts(np.array(near, np.float32)) is None
+
+
+def test_a_joint_space_needs_no_bridge(store: Store, name: str) -> None:
+    class Joint(Spec):
+        joint = True
+
+    collection = store.create(name, stamp(store))
+    spec: Any = Joint
+    assert Bridge(collection, spec, 0.5).share == 0
