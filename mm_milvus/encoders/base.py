@@ -31,8 +31,8 @@ class DefaultWeights:
     text_on_image: float = 0.0
     image_on_text: float = 0.0
     # Where there is no joint space: the share of a query picture that goes to the texts of the nearest pictures.
-    # P@10 of the same class, by share 0 / .1 / .3 / .5: groceries .685 / .753 / .836 / .878, garments .555 / .587 /
-    # .632 / .657 (benchmarks/bridge.py). More than .3 would hide what a picture shows and no text says.
+    # P@10 of the same class, by share 0 / .1 / .3 / .5: groceries .687 / .752 / .835 / .876, garments .553 / .586 /
+    # .630 / .654 (benchmarks/bridge.py). More than .3 would hide what a picture shows and no text says.
     bridge: float = 0.3
 
 
