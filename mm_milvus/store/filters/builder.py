@@ -120,8 +120,36 @@ class _Joined(Condition):
         return self._kind(*(part._bound(fields) for part in self._parts))
 
 
+class _Comparable:
+    """What ``== != < <= > >=`` make a condition of."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]  # equality makes a condition
+
+    def _compare(self, op: str, value: Any) -> Condition:
+        raise NotImplementedError
+
+    def __eq__(self, value: object) -> Condition:  # type: ignore[override]
+        return self._compare("==", value)
+
+    def __ne__(self, value: object) -> Condition:  # type: ignore[override]
+        return self._compare("!=", value)
+
+    def __lt__(self, value: Any) -> Condition:
+        return self._compare("<", value)
+
+    def __le__(self, value: Any) -> Condition:
+        return self._compare("<=", value)
+
+    def __gt__(self, value: Any) -> Condition:
+        return self._compare(">", value)
+
+    def __ge__(self, value: Any) -> Condition:
+        return self._compare(">=", value)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
-class Part:
+class Part(_Comparable):
     """A field, or a part of it: ``F.price``, ``F["net weight"]``, ``F.specs["kg"]``, ``F.sizes[0]``."""
 
     _name: str
@@ -137,26 +165,6 @@ class Part:
 
     def __bool__(self) -> NoReturn:
         raise FilterError(f"write F.{self._name} == True to ask for a flag; fields have no truth value")
-
-    def __eq__(self, value: object) -> Condition:  # type: ignore[override]
-        return self.is_null() if value is None else self._compare("==", value)
-
-    def __ne__(self, value: object) -> Condition:  # type: ignore[override]
-        return self.is_not_null() if value is None else self._compare("!=", value)
-
-    def __lt__(self, value: Any) -> Condition:
-        return self._compare("<", value)
-
-    def __le__(self, value: Any) -> Condition:
-        return self._compare("<=", value)
-
-    def __gt__(self, value: Any) -> Condition:
-        return self._compare(">", value)
-
-    def __ge__(self, value: Any) -> Condition:
-        return self._compare(">=", value)
-
-    __hash__ = None  # type: ignore[assignment]  # equality makes a condition
 
     def between(self, lowest: Any, highest: Any) -> Condition:
         """``lowest <= field <= highest``."""
@@ -210,6 +218,8 @@ class Part:
         return _Length(self)
 
     def _compare(self, op: str, value: Any) -> Condition:
+        if value is None and op in ("==", "!="):
+            return self.is_null() if op == "==" else self.is_not_null()
         literal = _scalar(value)
         return self._make(lambda ref: check.compare(ref, op, literal, BUILT))
 
@@ -225,32 +235,12 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Length:
+class _Length(_Comparable):
     _part: Part
 
     def _compare(self, op: str, value: Any) -> Condition:
         literal = _scalar(value)
         return self._part._make(lambda ref: check.length(check.array(ref, BUILT), op, literal, BUILT))
-
-    def __eq__(self, value: object) -> Condition:  # type: ignore[override]
-        return self._compare("==", value)
-
-    def __ne__(self, value: object) -> Condition:  # type: ignore[override]
-        return self._compare("!=", value)
-
-    def __lt__(self, value: Any) -> Condition:
-        return self._compare("<", value)
-
-    def __le__(self, value: Any) -> Condition:
-        return self._compare("<=", value)
-
-    def __gt__(self, value: Any) -> Condition:
-        return self._compare(">", value)
-
-    def __ge__(self, value: Any) -> Condition:
-        return self._compare(">=", value)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class _Fields:
