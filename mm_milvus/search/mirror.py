@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mm_milvus.errors import NotSupported
+from mm_milvus.search.facets import count_values, without
 from mm_milvus.search.words import WordIndex
 from mm_milvus.store.filters import matches
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from mm_milvus.records import Facet, FacetCounts, FieldType
     from mm_milvus.store import Collection
     from mm_milvus.store.filters import Filter
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "Mirror", "Mirrors"]
 
 MOST_ROWS = 200_000  # some 300 MB of ordinary products, read in ten to twenty seconds
-_FILTERS = 16  # whose answers are kept
+_FILTERS, _COUNTS = 16, 256  # whose answers are kept
 
 
 class Mirror:
@@ -37,6 +40,7 @@ class Mirror:
         self.rows = rows
         self.ids = [row["id"] for row in rows]
         self._passing: OrderedDict[Filter, Mask] = OrderedDict()
+        self._counts: OrderedDict[tuple[Facet, Filter | None], FacetCounts] = OrderedDict()
 
     @cached_property
     def words(self) -> WordIndex:
@@ -54,6 +58,17 @@ class Mirror:
         if len(self._passing) > _FILTERS:
             self._passing.popitem(last=False)
         return mask
+
+    def counts(self, facet: Facet, filter: Filter | None, kind: FieldType) -> FacetCounts:
+        """Of the products that pass, whatever the filter says of this attribute itself."""
+        others = without(filter, facet.field)
+        key = (facet, others)
+        if key not in self._counts:
+            self._counts[key] = count_values(facet, kind, compress(self.rows, self.passing(others)))
+        self._counts.move_to_end(key)
+        if len(self._counts) > _COUNTS:
+            self._counts.popitem(last=False)
+        return self._counts[key]
 
     def rank_words(self, tokens: str, filter: Filter | None, limit: int) -> dict[str, float]:
         """As ``Collection.rank_words``; products of equal score by rising id."""

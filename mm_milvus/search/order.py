@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import FieldType
 
@@ -108,14 +110,19 @@ def _parsed(query: Query) -> tuple[str, float, int, list[str]]:
     return found
 
 
+def _key(value: Any) -> str:
+    """Vectors by their bytes: writing them out takes longer than a search."""
+    if isinstance(value, np.ndarray):
+        return hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=8).hexdigest()
+    return repr(value)
+
+
 def _fingerprint(query: Query) -> str:
     """Of all that decides the order."""
     same = replace(query, cursor=None, limit=1, offset=0, fields=None, explain=False, facets=(), count=True)
-    values = [
-        repr(getattr(same, name)) for name in same.__dataclass_fields__ if name not in ("filter", "rerank")
-    ]
-    values += [
-        same.filter if isinstance(same.filter, str) else str(same.filter is not None),
-        str(bool(same.rerank)),
-    ]
+    unlike = ("signals", "filter", "rerank")
+    values = [repr(getattr(same, name)) for name in same.__dataclass_fields__ if name not in unlike]
+    values += [repr((signal.kind, signal.weight, signal.crop, _key(signal.value))) for signal in same.signals]
+    values += [same.filter if isinstance(same.filter, str) else str(same.filter is not None)]
+    values += [str(bool(same.rerank))]
     return hashlib.blake2b("\0".join(values).encode("utf-8", "replace"), digest_size=8).hexdigest()

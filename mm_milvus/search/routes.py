@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["POOL", "Candidate", "Ranking", "by_score", "mode_of", "rank", "word_signals"]
 
 POOL = 1_000  # candidates of each route: what is ordered, grouped and combined
+_FIRST_PAGES = 200  # that many do for the first pages of a plain ranking: a thousand take three times as long
 _RRF_K = 60  # Cormack, Clarke and Büttcher 2009
 
 
@@ -80,11 +81,12 @@ def rank(
 ) -> Ranking:
     """The candidates of a query with signals; ``vector`` (dim,) is its query vector, None in the mode "text"."""
     by_words = by_vector = None
+    pool = pool_of(query)
     if vector is not None:
-        by_vector = collection.rank(vector, filter=filter, limit=POOL)
+        by_vector = collection.rank(vector, filter=filter, limit=pool)
     mode = mode_of(query)
     if mode != "vector":
-        by_words = _rank_words(word_signals(query.signals), collection, mirrors, filter)
+        by_words = _rank_words(word_signals(query.signals), collection, mirrors, filter, pool)
     explain: dict[str, Any] = {"mode": mode}
     if by_vector is None:
         assert by_words is not None
@@ -106,21 +108,29 @@ def rank(
     ]
     candidates.sort(key=by_score)
     longest = max(len(found or ()) for found in (by_vector, by_words))
-    return Ranking(candidates, longest < POOL, explain)
+    return Ranking(candidates, longest < pool, explain)
+
+
+def pool_of(query: Query) -> int:
+    """How many candidates each route gives: few for the first pages of what is neither reordered nor chosen from."""
+    reordered = query.boosts or query.rerank or query.sort or query.group_by or query.facets
+    chosen = query.cursor is not None or query.min_score is not None or query.mode == "text"
+    plain = not (reordered or chosen) and query.offset + query.limit <= _FIRST_PAGES // 2
+    return min(_FIRST_PAGES, POOL) if plain else POOL
 
 
 def _rank_words(
-    signals: Sequence[Signal], collection: Collection, mirrors: Mirrors, filter: Filter | None
+    signals: Sequence[Signal], collection: Collection, mirrors: Mirrors, filter: Filter | None, pool: int
 ) -> dict[str, float]:
-    """id -> weighted mean of the BM25 of the texts, best first."""
+    """id -> weighted mean of the BM25 of the texts, best first; of each text the best ``pool``."""
     total = sum(signal.weight or 1.0 for signal in signals)
     scores: dict[str, float] = {}
     for signal in signals:
         tokens = tokenize(signal_text(signal))
         if collection.capabilities.bm25:
-            found = collection.rank_words(tokens, filter=filter, limit=POOL)
+            found = collection.rank_words(tokens, filter=filter, limit=pool)
         else:
-            found = mirrors.get("a search by words").rank_words(tokens, filter, POOL)
+            found = mirrors.get("a search by words").rank_words(tokens, filter, pool)
         for id, score in found.items():
             scores[id] = scores.get(id, 0.0) + (signal.weight or 1.0) / total * score
     return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))

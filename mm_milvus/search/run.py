@@ -15,7 +15,7 @@ from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
 from mm_milvus.search.compose import compose, signal_text
-from mm_milvus.search.facets import count_facet, count_values
+from mm_milvus.search.facets import count_values
 from mm_milvus.search.mirror import Mirrors
 from mm_milvus.search.order import continued, cursor_after, grouped, sorted_by
 from mm_milvus.search.relevance import relevant
@@ -212,7 +212,7 @@ class Searcher:
             ):  # too many products: what is known of the best ones is shown, and said to be that
                 ranking = replace(ranking, complete=False)
             else:
-                return tuple(count_facet(facet, types[facet.field], mirror, filter) for facet in query.facets)
+                return tuple(mirror.counts(facet, filter, types[facet.field]) for facet in query.facets)
         ids = [candidate.id for candidate in ranking.candidates]
         rows = [hit.attributes for hit in self._collection.get(ids, None, self._collection.consistency)]
         return tuple(
