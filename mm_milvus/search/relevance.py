@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["relevant"]
 
+# Tokens that say nothing of a product: a text is not relevant because it has them too.
+_COMMON = frozenset(
+    "a an and are as at be by for from in is it of on or some someth that the this to with".split()
+)
+
 
 def relevant(ranking: Ranking, query: Query, vector: Array | None, collection: Collection) -> Ranking:
     """The candidates of at least ``query.min_score``, each with its relevance among its scores.
@@ -62,8 +67,8 @@ def _coverage(signals: Sequence[Signal], text: str) -> float:
     has = set(tokenize(text).split())
     shares = []
     for signal in signals:
-        asked = set(tokenize(signal_text(signal)).split())
-        shares.append(len(asked & has) / len(asked))
+        asked = set(tokenize(signal_text(signal)).split()) - _COMMON
+        shares.append(len(asked & has) / len(asked) if asked else 0.0)
     return max(shares)
 
 

@@ -143,4 +143,8 @@ def test_pages_by_cursor_are_the_ranking(shop: Shop) -> None:
 def test_nonsense_can_have_an_empty_page(shop: Shop) -> None:
     page = shop.client.query("qwxz vbnmp", min_score=0.5)
     assert (len(page), page.total) == (0, 0)
+    page = shop.client.query(
+        "the qwxz and vbnmp for a", min_score=0.5
+    )  # words that every text has do not count
+    assert (len(page), page.total) == (0, 0)
     assert len(shop.client.query("leather bag", min_score=0.5)) > 0
