@@ -5,13 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mm_milvus.records import Facet, FacetCounts, FieldType
 from mm_milvus.store.filters import And, Filter, fields_of
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["COUNTABLE", "count_values", "without"]
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mm_milvus.store.tokens import BM25_B as B
+from mm_milvus.store.tokens import BM25_K1 as K1
 from mm_milvus.store.tokens import tokenize
 
 if TYPE_CHECKING:
@@ -16,11 +18,7 @@ if TYPE_CHECKING:
 
     Scores = npt.NDArray[np.float64]
 
-__all__ = ["K1", "B", "WordIndex"]
-
-# Those of Milvus Lite, which cannot be changed; collections on servers are made with the same.
-K1 = 1.5
-B = 0.75
+__all__ = ["WordIndex"]
 
 
 class WordIndex:

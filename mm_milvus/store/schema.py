@@ -9,6 +9,7 @@ from mm_milvus.errors import ConfigError, NotSupported
 from mm_milvus.records import Field, FieldType, Schema
 from mm_milvus.store.filters import is_column_name
 from mm_milvus.store.limits import ARRAY_CAPACITY, ID_BYTES, STRING_BYTES
+from mm_milvus.store.tokens import BM25_B, BM25_K1
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
@@ -123,6 +124,6 @@ def milvus_index(client: MilvusClient, capabilities: Capabilities) -> IndexParam
         )
     if capabilities.bm25:
         # Milvus Lite has these values and no others; elsewhere k1 would be 1.2.
-        bm25 = {} if capabilities.lite else {"params": {"bm25_k1": 1.5, "bm25_b": 0.75}}
+        bm25 = {} if capabilities.lite else {"params": {"bm25_k1": BM25_K1, "bm25_b": BM25_B}}
         params.add_index("mm_sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", **bm25)
     return params

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_TOKEN_BYTES", "tokenize"]
+__all__ = ["BM25_B", "BM25_K1", "MAX_TOKEN_BYTES", "tokenize"]
+
+# Those of Milvus Lite, which cannot be changed; collections on servers are made with the same.
+BM25_K1, BM25_B = 1.5, 0.75
 
 MAX_TOKEN_BYTES = 60_000  # of the joined tokens: they must fit a VARCHAR field
 
