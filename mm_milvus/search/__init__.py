@@ -2,7 +2,7 @@
 
 check                   what a query may ask
 cache, compose, bridge  signals -> the query vector
-words, mirror           BM25 and filters in this process, for what Milvus cannot do
+words, indexes          BM25 and counts in this process, for what Milvus cannot do
 routes                  by vector, by words, or both: candidates and their scores
 relevance               which of them are near enough
 boost, order, facets    what a shop knows of its products; sorting, groups, cursors; counts of values

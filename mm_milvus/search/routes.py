@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mm_milvus.fusion import Fusion
     from mm_milvus.records import Hit, Query, Signal
-    from mm_milvus.search.mirror import Mirrors
+    from mm_milvus.search.indexes import Indexes
     from mm_milvus.store import Collection
     from mm_milvus.store.filters import Filter
 
@@ -77,7 +77,7 @@ def word_signals(signals: Sequence[Signal]) -> list[Signal]:
 
 
 def rank(
-    query: Query, vector: Array | None, collection: Collection, mirrors: Mirrors, filter: Filter | None
+    query: Query, vector: Array | None, collection: Collection, indexes: Indexes, filter: Filter | None
 ) -> Ranking:
     """The candidates of a query with signals; ``vector`` (dim,) is its query vector, None in the mode "text"."""
     by_words = by_vector = None
@@ -86,7 +86,7 @@ def rank(
         by_vector = collection.rank(vector, filter=filter, limit=pool)
     mode = mode_of(query)
     if mode != "vector":
-        by_words = _rank_words(word_signals(query.signals), collection, mirrors, filter, pool)
+        by_words = _rank_words(word_signals(query.signals), collection, indexes, filter, pool)
     explain: dict[str, Any] = {"mode": mode}
     if by_vector is None:
         assert by_words is not None
@@ -120,7 +120,7 @@ def pool_of(query: Query) -> int:
 
 
 def _rank_words(
-    signals: Sequence[Signal], collection: Collection, mirrors: Mirrors, filter: Filter | None, pool: int
+    signals: Sequence[Signal], collection: Collection, indexes: Indexes, filter: Filter | None, pool: int
 ) -> dict[str, float]:
     """id -> weighted mean of the BM25 of the texts, best first; of each text the best ``pool``."""
     total = sum(signal.weight or 1.0 for signal in signals)
@@ -130,7 +130,7 @@ def _rank_words(
         if collection.capabilities.bm25:
             found = collection.rank_words(tokens, filter=filter, limit=pool)
         else:
-            found = mirrors.get("a search by words").rank_words(tokens, filter, pool)
+            found = indexes.get("a search by words").rank_words(tokens, filter, pool)
         for id, score in found.items():
             scores[id] = scores.get(id, 0.0) + (signal.weight or 1.0) / total * score
     return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -16,7 +16,7 @@ from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
 from mm_milvus.search.compose import compose, signal_text
 from mm_milvus.search.facets import count_values
-from mm_milvus.search.mirror import Mirrors
+from mm_milvus.search.indexes import Indexes
 from mm_milvus.search.order import continued, cursor_after, grouped, sorted_by
 from mm_milvus.search.relevance import relevant
 from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of, rank
@@ -49,11 +49,11 @@ class Searcher:
     def __init__(
         self, collection: Collection, encoder: Callable[[], Encoder], reader: Callable[[], MediaReader]
     ) -> None:
-        self.collection = self._collection = collection
+        self.collection = collection
         self._load_encoder = encoder
         self._encoder: QueryEncoder | None = None
         self._reader = reader
-        self._mirrors = Mirrors(collection)
+        self._indexes = Indexes(collection)
 
     def __call__(self, query: Query) -> Page:
         """Answers ``query``. The products that it names as examples are left out of the answer.
@@ -61,7 +61,7 @@ class Searcher:
         Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError, NotSupported or
         StoreError.
         """
-        check_query(query, self._collection)
+        check_query(query, self.collection)
         filter = self._filter(query)
         if query.signals and mode_of(query) != "text":
             self._ready_encoder()
@@ -81,7 +81,7 @@ class Searcher:
     def _filter(self, query: Query) -> Filter | None:
         given = query.filter
         nothing = given is None or (isinstance(given, str) and not given.strip())
-        filter = None if given is None or nothing else self._collection.parse(given)
+        filter = None if given is None or nothing else self.collection.parse(given)
         examples = [signal_text(signal) for signal in query.signals if signal.kind == "id"]
         if not (examples or query.exclude):
             return filter
@@ -91,18 +91,18 @@ class Searcher:
     def _ready_encoder(self) -> QueryEncoder:
         if self._encoder is None:
             encoder = self._load_encoder()
-            self._collection.stamp.check_encoder(encoder.spec, self._collection.name)
+            self.collection.stamp.check_encoder(encoder.spec, self.collection.name)
             self._encoder = QueryEncoder(encoder)
         return self._encoder
 
     def _vector(self, query: Query) -> Array:
-        return compose(query.signals, self._collection, self._ready_encoder(), self._reader(), query.bridge)
+        return compose(query.signals, self.collection, self._ready_encoder(), self._reader(), query.bridge)
 
     # --- straight from Milvus ------------------------------------------------------------------------------
 
     def _nearest(self, query: Query, filter: Filter | None) -> tuple[list[Hit], int, bool, str | None]:
         """By vector alone, in the order in which Milvus has them."""
-        hits = self._collection.search(
+        hits = self.collection.search(
             self._vector(query), filter=filter, limit=query.limit, offset=query.offset, fields=query.fields
         )
         total, exact = self._total(query, filter, query.offset + len(hits), ended=0 < len(hits) < query.limit)
@@ -117,7 +117,7 @@ class Searcher:
         """How many products pass, and whether that is exact; ``ended``: the ranking did, and these were all."""
         if ended:
             return seen, True
-        return self._collection.total(filter) if query.count else (seen, False)
+        return self.collection.total(filter) if query.count else (seen, False)
 
     # --- from the candidates -------------------------------------------------------------------------------
 
@@ -139,12 +139,12 @@ class Searcher:
 
     def _ranking(self, query: Query, filter: Filter | None) -> Ranking:
         vector = None if mode_of(query) == "text" else self._vector(query)
-        ranking = rank(query, vector, self._collection, self._mirrors, filter)
-        return ranking if query.min_score is None else relevant(ranking, query, vector, self._collection)
+        ranking = rank(query, vector, self.collection, self._indexes, filter)
+        return ranking if query.min_score is None else relevant(ranking, query, vector, self.collection)
 
     def _everything(self, filter: Filter | None) -> Ranking:
         """All products that pass, by rising id."""
-        mirror = self._mirrors.get("a query without signals")
+        mirror = self.collection.mirror("a query without signals")
         passing = mirror.passing(filter)
         return Ranking(
             [Candidate(mirror.ids[place], 0.0, {}) for place in passing.nonzero()[0]], complete=True
@@ -157,15 +157,15 @@ class Searcher:
         if not fields:
             return {}
         if not query.signals:
-            rows = self._mirrors.get("a query without signals").rows
+            rows = self.collection.mirror("a query without signals").rows
             return {row["id"]: row for row in rows}
         ids = [candidate.id for candidate in candidates]
-        hits = self._collection.get(ids, sorted(map(str, fields)), self._collection.consistency)
+        hits = self.collection.get(ids, sorted(map(str, fields)), self.collection.consistency)
         return {hit.id: hit.attributes for hit in hits}
 
     def _hits(self, query: Query, candidates: Sequence[Candidate]) -> list[Hit]:
         by_id = {candidate.id: candidate for candidate in candidates}
-        found = self._collection.get(list(by_id), query.fields, self._collection.consistency)
+        found = self.collection.get(list(by_id), query.fields, self.collection.consistency)
         return [
             Hit(
                 hit.id,
@@ -202,19 +202,19 @@ class Searcher:
         """Over all products that pass the filter; over the candidates where words or a least relevance choose."""
         if not query.facets:
             return ()
-        types = self._collection.stamp.schema.types()
+        types = self.collection.stamp.schema.types()
         chosen = bool(query.signals) and (query.min_score is not None or mode_of(query) == "text")
         if not chosen:
             try:
-                mirror = self._mirrors.get("counting facets")
+                index = self._indexes.get("counting facets")
             except (
                 NotSupported
             ):  # too many products: what is known of the best ones is shown, and said to be that
                 ranking = replace(ranking, complete=False)
             else:
-                return tuple(mirror.counts(facet, filter, types[facet.field]) for facet in query.facets)
+                return tuple(index.counts(facet, filter, types[facet.field]) for facet in query.facets)
         ids = [candidate.id for candidate in ranking.candidates]
-        rows = [hit.attributes for hit in self._collection.get(ids, None, self._collection.consistency)]
+        rows = [hit.attributes for hit in self.collection.get(ids, None, self.collection.consistency)]
         return tuple(
             count_values(facet, types[facet.field], rows, exact=ranking.complete) for facet in query.facets
         )

@@ -2,7 +2,8 @@
 
 from mm_milvus.store.collection import Collection, Stored
 from mm_milvus.store.connection import Store, is_server
+from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.schema import storable
 from mm_milvus.store.stamp import Stamp
 
-__all__ = ["Collection", "Stamp", "Store", "Stored", "is_server", "storable"]
+__all__ = ["Collection", "Mirror", "Mirrors", "Stamp", "Store", "Stored", "is_server", "storable"]

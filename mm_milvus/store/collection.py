@@ -14,6 +14,7 @@ from mm_milvus.errors import ConfigError, InvalidValue
 from mm_milvus.records import FieldType, Hit, Row
 from mm_milvus.store.filters import Condition, Filter, ids_filter, parse, render
 from mm_milvus.store.limits import check_row
+from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.packing import Packer
 from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
@@ -74,6 +75,7 @@ class Collection:
         self._packer = Packer(name, stamp)
         self._types = stamp.schema.types()
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
+        self._mirrors = Mirrors(self)
         self._changing = False  # rows were written since the last flush
 
     # --- writing -------------------------------------------------------------------------------------------
@@ -279,6 +281,10 @@ class Collection:
             for row in page:
                 hit = self._hit(row["id"], 1.0, row, None)
                 yield {name: row[name] for name in own} | dict(hit.attributes)
+
+    def mirror(self, purpose: str) -> Mirror:
+        """All products in memory. Raises NotSupported for too many of them; ``purpose`` stands in the message."""
+        return self._mirrors.get(purpose)
 
     def vectors(self, ids: Sequence[str], consistency: str = "Strong") -> dict[str, tuple[Array, bool, bool]]:
         """id -> (stored vector (dim,), has_image, has_text); float32 vectors come back bit for bit."""

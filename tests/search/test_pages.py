@@ -15,11 +15,11 @@ from mm_milvus import Boost, Client, F, Facet, FacetCounts, Hit, Query, Signal, 
 from mm_milvus.config import Settings
 from mm_milvus.errors import ConfigError, NotSupported, UnknownField
 from mm_milvus.records import Row
-from mm_milvus.search import Searcher, mirror, routes
+from mm_milvus.search import Searcher, routes
 from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.routes import Candidate
-from mm_milvus.store import Collection, Store
+from mm_milvus.store import Collection, Store, mirror
 from tests.store.conftest import DIM, stamp, unit
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mm_milvus.records import Hit
 from mm_milvus.search import WordIndex
-from mm_milvus.store import Collection
+from mm_milvus.store import Collection, Mirror, Mirrors
 from mm_milvus.store.filters import Filter, matches
 
 
@@ -27,9 +27,13 @@ class Twin:
         self._hits = {hit.id: hit for hit in real.get(ids)}
         self._vectors = real.vectors(ids)
         self._words = WordIndex(row["text"] for row in self._rows)
+        self._mirrors = Mirrors(self)
 
     def products(self) -> Iterator[dict[str, Any]]:
         return iter(self._rows)
+
+    def mirror(self, purpose: str) -> Mirror:
+        return self._mirrors.get(purpose)
 
     def vectors(self, ids: Sequence[str], consistency: str = "") -> dict[str, Any]:
         return {id: self._vectors[id] for id in ids if id in self._vectors}

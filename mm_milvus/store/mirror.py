@@ -7,22 +7,18 @@ ends; what it writes in between comes with the latter.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
-from itertools import compress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mm_milvus.errors import NotSupported
-from mm_milvus.search.facets import count_values, without
-from mm_milvus.search.words import WordIndex
 from mm_milvus.store.filters import matches
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mm_milvus.records import Facet, FacetCounts, FieldType
-    from mm_milvus.store import Collection
+    from mm_milvus.store.capabilities import Capabilities
     from mm_milvus.store.filters import Filter
 
     Mask = npt.NDArray[np.bool_]
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "Mirror", "Mirrors"]
 
 MOST_ROWS = 200_000  # some 300 MB of ordinary products, read in ten to twenty seconds
-_FILTERS, _COUNTS = 16, 256  # whose answers are kept
+_FILTERS = 16  # whose answers are kept
 
 
 class Mirror:
@@ -40,11 +36,6 @@ class Mirror:
         self.rows = rows
         self.ids = [row["id"] for row in rows]
         self._passing: OrderedDict[Filter, Mask] = OrderedDict()
-        self._counts: OrderedDict[tuple[Facet, Filter | None], FacetCounts] = OrderedDict()
-
-    @cached_property
-    def words(self) -> WordIndex:
-        return WordIndex(row["text"] for row in self.rows)
 
     def passing(self, filter: Filter | None) -> Mask:
         """(N,) which products pass, exactly as Milvus would find them."""
@@ -59,35 +50,28 @@ class Mirror:
             self._passing.popitem(last=False)
         return mask
 
-    def counts(self, facet: Facet, filter: Filter | None, kind: FieldType) -> FacetCounts:
-        """Of the products that pass, whatever the filter says of this attribute itself."""
-        others = without(filter, facet.field)
-        key = (facet, others)
-        if key not in self._counts:
-            self._counts[key] = count_values(facet, kind, compress(self.rows, self.passing(others)))
-        self._counts.move_to_end(key)
-        if len(self._counts) > _COUNTS:
-            self._counts.popitem(last=False)
-        return self._counts[key]
 
-    def rank_words(self, tokens: str, filter: Filter | None, limit: int) -> dict[str, float]:
-        """As ``Collection.rank_words``; products of equal score by rising id."""
-        scores = np.where(self.passing(filter), self.words.scores(tokens.split()), 0.0)
-        best = np.argsort(-scores, kind="stable")[:limit]
-        return {self.ids[place]: float(scores[place]) for place in best if scores[place] > 0}
+class _Source(Protocol):
+    name: str
+    capabilities: Capabilities
+
+    @property
+    def generation(self) -> str: ...
+
+    def products(self) -> Iterable[dict[str, Any]]: ...
 
 
 class Mirrors:
     """The mirror of a collection as it is now."""
 
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
+    def __init__(self, source: _Source) -> None:
+        self._source = source
         self._generation: str | None = None
         self._mirror: Mirror | None = None
 
     def get(self, purpose: str) -> Mirror:
         """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
-        generation = self._collection.generation
+        generation = self._source.generation
         if self._mirror is None or generation != self._generation:
             self._mirror = None  # two of them need not fit the memory
             self._mirror, self._generation = Mirror(self._read(purpose)), generation
@@ -95,11 +79,11 @@ class Mirrors:
 
     def _read(self, purpose: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        for row in self._collection.products():
+        for row in self._source.products():
             if len(rows) == MOST_ROWS:
                 raise NotSupported(
-                    f"{purpose} on this Milvus ({self._collection.capabilities.version}) takes at most "
-                    f"{MOST_ROWS:,} products, and {self._collection.name!r} has more"
+                    f"{purpose} on this Milvus ({self._source.capabilities.version}) takes at most "
+                    f"{MOST_ROWS:,} products, and {self._source.name!r} has more"
                 )
             rows.append(row)
         return rows
