@@ -150,8 +150,14 @@ def filled(settings: Settings, encoder: Any, rows: int) -> Iterator[Collection]:
             schema=storable(SCHEMA, store.capabilities, None), source="offline",
         )  # fmt: skip
         collection = store.create(NAME, stamp)
+        titles = [
+            f"{colour} {material} {kind}" for colour in COLOURS for material in MATERIALS for kind in KINDS
+        ]
+        meanings = dict(zip(titles, encoder.encode_text(titles).numpy(), strict=True))
         for start in range(0, rows, 2_000):
-            collection.write([product(n, stamp) for n in range(start, min(rows, start + 2_000))], new=True)
+            collection.write(
+                [product(n, stamp, meanings) for n in range(start, min(rows, start + 2_000))], new=True
+            )
         collection.flush()
         until = time.monotonic() + 120
         while collection.count(consistency="Bounded") < rows and time.monotonic() < until:
@@ -162,12 +168,15 @@ def filled(settings: Settings, encoder: Any, rows: int) -> Iterator[Collection]:
             store.drop(NAME)
 
 
-def product(n: int, stamp: Stamp) -> Row:
+def product(n: int, stamp: Stamp, meanings: dict[str, np.ndarray]) -> Row:
+    """A random picture, and the vector of the title with some noise."""
     draw = np.random.default_rng(n)
-    image, text = (draw.normal(size=dim) for dim in (stamp.vectors.image_dim, stamp.vectors.text_dim))
-    vector = np.concatenate([image / np.linalg.norm(image), text / np.linalg.norm(text)]).astype(np.float32)
-    colour, kind, material = (str(draw.choice(names)) for names in (COLOURS, KINDS, MATERIALS))
-    title = f"{colour} {material} {kind} number {n % 977}"
+    title = str(draw.choice(list(meanings)))
+    colour, _, kind = title.split()
+    image = unit(draw.normal(size=stamp.vectors.image_dim))
+    text = unit(meanings[title] + 0.2 * unit(draw.normal(size=stamp.vectors.text_dim)))
+    vector = np.concatenate([image, text]).astype(np.float32)
+    title += f" number {n % 977}"
     values = {
         "title": title,
         "color": colour,
@@ -176,6 +185,10 @@ def product(n: int, stamp: Stamp) -> Row:
         "stock": n % 50,
     }
     return Row(f"p{n}", title, vector, True, True, values, "", "i", "t", "a")
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return np.asarray(vector / np.linalg.norm(vector))
 
 
 def command_line(uri: str, options: argparse.Namespace) -> None:

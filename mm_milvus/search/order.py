@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.records import FieldType
+from mm_milvus.records import FieldType, Query
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Query, Sort
+    from mm_milvus.records import Sort
     from mm_milvus.search.routes import Candidate
 
     Attributes = Mapping[str, Mapping[str, Any]]  # id -> attributes
 
-__all__ = ["SORTABLE", "continued", "cursor_after", "grouped", "sorted_by"]
+__all__ = ["SORTABLE", "continued", "cursor_after", "grouped", "position", "sorted_by"]
 
+# What decides the order beside signals, filter and reranker, with its default.
+_DECIDE = {
+    field.name: field.default
+    for field in dataclasses.fields(Query)
+    if field.name
+    not in (
+        "signals", "filter", "rerank", "cursor", "limit", "offset", "fields", "explain", "facets", "count",
+    )
+}  # fmt: skip
 SORTABLE = (FieldType.BOOL, FieldType.INT64, FieldType.DOUBLE, FieldType.VARCHAR)
 
 
@@ -61,16 +70,22 @@ def grouped(
     return list(groups.values())
 
 
-def cursor_after(query: Query, shown: Sequence[Candidate], seen: int) -> str:
-    """Asks for what comes after the candidates of this page, the last of which is (in) the ``seen``-th entry."""
-    last = shown[-1]
-    # Milvus has equal scores in another order each time: these are not to be shown again, others not to be missed.
-    equal = [candidate.id for candidate in shown if _same_score(candidate.score, last.score)]
-    if query.cursor is not None:
-        _, before, _, shown_before = _parsed(query)
-        equal += shown_before if _same_score(before, last.score) else []
-    content = [_fingerprint(query), last.id, last.score, seen, equal]
+def cursor_after(query: Query, last: tuple[float, str], seen: int) -> str:
+    """Asks for what comes after the product of this ``by_score``, (in) the ``seen``-th entry of the ranking."""
+    content = [_fingerprint(query), *last, seen]
     return base64.urlsafe_b64encode(json.dumps(content, ensure_ascii=False).encode()).decode()
+
+
+def position(query: Query) -> tuple[tuple[float, str], int]:
+    """What ``cursor_after`` was given. Raises ConfigError for what is no cursor of this query."""
+    try:
+        fingerprint, score, id, seen = json.loads(base64.urlsafe_b64decode(str(query.cursor).encode()))
+        found = (float(score), str(id)), max(0, int(seen))
+    except (ValueError, TypeError) as error:
+        raise ConfigError("this is not a cursor; take the one of the page before") from error
+    if fingerprint != _fingerprint(query):
+        raise ConfigError("this cursor is of another query; only limit, fields and explain may differ")
+    return found
 
 
 def continued(
@@ -81,33 +96,9 @@ def continued(
     What came in meanwhile shifts nothing: the page goes on after the last product shown. Where that one is gone, it
     goes on after as many entries as were shown.
     """
-    last, score, seen, equal = _parsed(query)
-    place = next((n for n, entry in enumerate(entries) if any(found.id == last for found in entry)), None)
-    if place is None:
-        return entries[seen:], seen
-    if query.boosts or query.rerank or query.sort or query.group_by:
-        return entries[place + 1 :], seen
-    missed = [
-        entry for entry in entries[:place] if _same_score(entry[0].score, score) and entry[0].id not in equal
-    ]
-    return [*missed, *(entry for entry in entries[place + 1 :] if entry[0].id not in equal)], seen
-
-
-def _same_score(one: float, other: float) -> bool:
-    return round(one, 6) == round(other, 6)
-
-
-def _parsed(query: Query) -> tuple[str, float, int, list[str]]:
-    try:
-        fingerprint, last, score, seen, equal = json.loads(
-            base64.urlsafe_b64decode(str(query.cursor).encode())
-        )
-        found = str(last), float(score), max(0, int(seen)), [str(id) for id in equal]
-    except (ValueError, TypeError) as error:
-        raise ConfigError("this is not a cursor; take the one of the page before") from error
-    if fingerprint != _fingerprint(query):
-        raise ConfigError("this cursor is of another query; only limit, fields and explain may differ")
-    return found
+    last, seen = position(query)
+    place = next((n for n, entry in enumerate(entries) if any(found.id == last[1] for found in entry)), None)
+    return (entries[seen:] if place is None else entries[place + 1 :]), seen
 
 
 def _key(value: Any) -> str:
@@ -119,10 +110,12 @@ def _key(value: Any) -> str:
 
 def _fingerprint(query: Query) -> str:
     """Of all that decides the order."""
-    same = replace(query, cursor=None, limit=1, offset=0, fields=None, explain=False, facets=(), count=True)
-    unlike = ("signals", "filter", "rerank")
-    values = [repr(getattr(same, name)) for name in same.__dataclass_fields__ if name not in unlike]
-    values += [repr((signal.kind, signal.weight, signal.crop, _key(signal.value))) for signal in same.signals]
-    values += [same.filter if isinstance(same.filter, str) else str(same.filter is not None)]
-    values += [str(bool(same.rerank))]
+    values = [
+        f"{name}={value!r}"
+        for name, usual in _DECIDE.items()
+        if (value := getattr(query, name)) is not usual and value != usual
+    ]
+    values += [f"{signal.kind}^{signal.weight}{signal.crop}{_key(signal.value)}" for signal in query.signals]
+    values += [query.filter if isinstance(query.filter, str) else str(query.filter is not None)]
+    values += [str(bool(query.rerank))]
     return hashlib.blake2b("\0".join(values).encode("utf-8", "replace"), digest_size=8).hexdigest()

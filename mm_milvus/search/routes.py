@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["POOL", "Candidate", "Ranking", "by_score", "mode_of", "rank", "word_signals"]
 
 POOL = 1_000  # candidates of each route: what is ordered, grouped and combined
-_FIRST_PAGES = 200  # that many do for the first pages of a plain ranking: a thousand take three times as long
+_FIRST_PAGES = (
+    100  # that many do for the first pages of a plain ranking: a thousand take several times as long
+)
 _RRF_K = 60  # Cormack, Clarke and Büttcher 2009
 
 
@@ -77,16 +80,24 @@ def word_signals(signals: Sequence[Signal]) -> list[Signal]:
 
 
 def rank(
-    query: Query, vector: Array | None, collection: Collection, indexes: Indexes, filter: Filter | None
+    query: Query,
+    vector: Array | None,
+    collection: Collection,
+    indexes: Indexes,
+    filter: Filter | None,
+    pool: int,
 ) -> Ranking:
-    """The candidates of a query with signals; ``vector`` (dim,) is its query vector, None in the mode "text"."""
+    """The candidates of a query with signals, of each route the ``pool`` best.
+
+    ``vector`` (dim,) is the query vector, None in the mode "text".
+    """
     by_words = by_vector = None
-    pool = pool_of(query)
     if vector is not None:
         by_vector = collection.rank(vector, filter=filter, limit=pool)
     mode = mode_of(query)
     if mode != "vector":
         by_words = _rank_words(word_signals(query.signals), collection, indexes, filter, pool)
+    longest = max(len(found or ()) for found in (by_vector, by_words))
     explain: dict[str, Any] = {"mode": mode}
     if by_vector is None:
         assert by_words is not None
@@ -97,23 +108,25 @@ def rank(
         scores = _reciprocal_ranks(by_vector, by_words)
         explain |= {"combine": "rrf", "k": _RRF_K}
     else:
-        by_vector = by_vector | _inner_products(vector, by_words.keys() - by_vector.keys(), collection)
-        floor = _expected(vector, collection.stamp.vectors, by_vector)
-        scores = _weighted(by_vector, by_words, query.alpha, floor)
-        explain |= {"combine": "weighted", "alpha": query.alpha, "vector_expected": floor}
+        weighted = _Weighted(
+            query.alpha, _expected(vector, collection.stamp.vectors, by_vector), by_vector, by_words
+        )
+        needed = query.offset + query.limit + 1 if pool < POOL else None
+        by_vector = by_vector | collection.inner_products(vector, weighted.promising(needed))
+        scores = weighted.scores(by_vector)
+        explain |= {"combine": "weighted", "alpha": query.alpha, "vector_expected": weighted.floor}
     routes = {"vector": by_vector, "text": by_words}
     candidates = [
         Candidate(id, score, {name: found[id] for name, found in routes.items() if found and id in found})
         for id, score in scores.items()
     ]
     candidates.sort(key=by_score)
-    longest = max(len(found or ()) for found in (by_vector, by_words))
     return Ranking(candidates, longest < pool, explain)
 
 
 def pool_of(query: Query) -> int:
     """How many candidates each route gives: few for the first pages of what is neither reordered nor chosen from."""
-    reordered = query.boosts or query.rerank or query.sort or query.group_by or query.facets
+    reordered = query.boosts or query.rerank or query.sort or query.group_by
     chosen = query.cursor is not None or query.min_score is not None or query.mode == "text"
     plain = not (reordered or chosen) and query.offset + query.limit <= _FIRST_PAGES // 2
     return min(_FIRST_PAGES, POOL) if plain else POOL
@@ -144,34 +157,48 @@ def _reciprocal_ranks(*rankings: Mapping[str, float]) -> dict[str, float]:
     return scores
 
 
-def _weighted(
-    by_vector: Mapping[str, float], by_words: Mapping[str, float], alpha: float, floor: float
-) -> dict[str, float]:
+class _Weighted:
     """alpha (v - floor) / (max v - floor) + (1 - alpha) w / max w, both parts within 0..1.
 
     ``floor`` is what any product would have. The lowest score of the pool, which is usually taken, would depend on the
     size of the pool.
     """
-    highest, most = max(by_vector.values(), default=0.0), max(by_words.values(), default=0.0)
-    span = highest - floor
-    return {
-        id: alpha * (max(0.0, (score - floor) / span) if span > 0 else 0.0)
-        + (1 - alpha) * (by_words.get(id, 0.0) / most if most else 0.0)
-        for id, score in by_vector.items()
-    }
 
+    def __init__(
+        self, alpha: float, floor: float, by_vector: Mapping[str, float], by_words: Mapping[str, float]
+    ) -> None:
+        self.floor = floor
+        self._alpha = alpha
+        self._by_vector, self._by_words = by_vector, by_words
+        self._span = max(by_vector.values(), default=0.0) - floor
+        self._most = max(by_words.values(), default=0.0)
 
-def _inner_products(vector: Array, ids: Sequence[str] | set[str], collection: Collection) -> dict[str, float]:
-    """What the vector route would have given for products that were not among its best."""
-    stored = collection.vectors(sorted(ids), collection.consistency)
-    return {id: float(vector @ found) for id, (found, _, _) in stored.items()}
+    def promising(self, needed: int | None) -> list[str]:
+        """The products that only the words found and that may be among the ``needed`` best; None: all of them.
+
+        Their vectors are less similar than the last of those that were found by vector.
+        """
+        others = [id for id in self._by_words if id not in self._by_vector]
+        known = sorted(self.scores(self._by_vector).values(), reverse=True)
+        if needed is None or needed > len(known):
+            return others
+        at_most = min(self._by_vector.values())
+        return [id for id in others if self._score(id, at_most) >= known[needed - 1] - 1e-6]
+
+    def scores(self, by_vector: Mapping[str, float]) -> dict[str, float]:
+        return {id: self._score(id, similarity) for id, similarity in by_vector.items()}
+
+    def _score(self, id: str, similarity: float) -> float:
+        vector = max(0.0, (similarity - self.floor) / self._span) if self._span > 0 else 0.0
+        words = self._by_words.get(id, 0.0) / self._most if self._most else 0.0
+        return self._alpha * vector + (1 - self._alpha) * words
 
 
 def _expected(vector: Array, fusion: Fusion, by_vector: Mapping[str, float]) -> float:
     """The similarity of a product of which nothing is known: that with the document means.
 
-    Where the fusion has no such means, the lowest of the pool.
+    Where the fusion has no such means, that of a product well behind the first pages.
     """
     if fusion.name == "blocks":
         return float(vector @ np.concatenate([fusion.image_mean, fusion.text_mean]))
-    return min(by_vector.values(), default=0.0)
+    return min(islice(by_vector.values(), _FIRST_PAGES), default=0.0)

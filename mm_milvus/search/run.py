@@ -17,9 +17,11 @@ from mm_milvus.search.check import check_query
 from mm_milvus.search.compose import compose, signal_text
 from mm_milvus.search.facets import count_values
 from mm_milvus.search.indexes import Indexes
-from mm_milvus.search.order import continued, cursor_after, grouped, sorted_by
+from mm_milvus.search.nearest import Nearest
+from mm_milvus.search.order import continued, cursor_after, grouped, position, sorted_by
 from mm_milvus.search.relevance import relevant
-from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of, rank
+from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of, pool_of, rank
+from mm_milvus.store import MAX_WINDOW
 from mm_milvus.store.filters import And, Filter, Not, ids_filter
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class Searcher:
         started = time.perf_counter()
         if _is_plain(query):
             hits, total, exact, cursor = self._nearest(query, filter)
-            ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], complete=False)
+            ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], False, {"mode": "vector"})
         else:
             hits, total, exact, cursor, ranking = self._ordered(query, filter)
         facets = self._facets(query, filter, ranking)
@@ -102,44 +104,47 @@ class Searcher:
 
     def _nearest(self, query: Query, filter: Filter | None) -> tuple[list[Hit], int, bool, str | None]:
         """By vector alone, in the order in which Milvus has them."""
-        hits = self.collection.search(
-            self._vector(query), filter=filter, limit=query.limit, offset=query.offset, fields=query.fields
-        )
-        total, exact = self._total(query, filter, query.offset + len(hits), ended=0 < len(hits) < query.limit)
-        seen = query.offset + len(hits)
-        more = hits and (seen < total or not exact)
-        hits.sort(key=by_score)
-        shown = [Candidate(hit.id, hit.score, {}) for hit in hits]
-        cursor = cursor_after(query, shown, seen) if more else None
-        return hits, total, exact, cursor
-
-    def _total(self, query: Query, filter: Filter | None, seen: int, *, ended: bool) -> tuple[int, bool]:
-        """How many products pass, and whether that is exact; ``ended``: the ranking did, and these were all."""
-        if ended:
-            return seen, True
-        return self.collection.total(filter) if query.count else (seen, False)
+        nearest = Nearest(self.collection, self._vector(query), filter)
+        if query.cursor is None:
+            seen = query.offset
+            hits, more = nearest.page(query.limit, query.offset, query.fields)
+        else:
+            last, seen = position(query)
+            hits, more = nearest.after(last, seen, query.limit, query.fields)
+        if query.explain:
+            hits = [replace(hit, scores={"vector": hit.score}) for hit in hits]
+        seen += len(hits)
+        cursor = cursor_after(query, by_score(hits[-1]), seen) if more and hits else None
+        ended = not more and query.cursor is None and (hits or not query.offset)
+        if ended or not query.count:
+            return hits, seen, bool(ended), cursor
+        return hits, *self.collection.total(filter), cursor
 
     # --- from the candidates -------------------------------------------------------------------------------
 
     def _ordered(
         self, query: Query, filter: Filter | None
     ) -> tuple[list[Hit], int, bool, str | None, Ranking]:
-        ranking = self._ranking(query, filter) if query.signals else self._everything(filter)
-        attributes = self._attributes(query, ranking.candidates)
-        if query.boosts:
-            ranking = replace(ranking, candidates=boosted(ranking.candidates, query.boosts, attributes))
-        if query.rerank is not None:
-            ranking = replace(ranking, candidates=self._reranked(query, ranking.candidates))
-        part = _part(query, ranking, attributes)
+        for pool in _pools(query):
+            ranking = self._ranking(query, filter, pool) if query.signals else self._everything(filter)
+            attributes = self._attributes(query, ranking.candidates)
+            if query.boosts:
+                ranking = replace(ranking, candidates=boosted(ranking.candidates, query.boosts, attributes))
+            if query.rerank is not None:
+                ranking = replace(ranking, candidates=self._reranked(query, ranking.candidates))
+            entries = _entries(query, ranking, attributes)
+            if ranking.complete or len(entries) > query.offset + query.limit:
+                break
+        part = _part(query, ranking, entries)
         total, exact = part.entries, ranking.complete
         if not exact and query.min_score is None and query.group_by is None and mode_of(query) != "text":
-            total, exact = self._total(query, filter, total, ended=False)
+            total, exact = self.collection.total(filter) if query.count else (total, False)
         hits = self._hits(query, part.candidates)
         return hits, total, exact, part.cursor, ranking
 
-    def _ranking(self, query: Query, filter: Filter | None) -> Ranking:
+    def _ranking(self, query: Query, filter: Filter | None, pool: int) -> Ranking:
         vector = None if mode_of(query) == "text" else self._vector(query)
-        ranking = rank(query, vector, self.collection, self._indexes, filter)
+        ranking = rank(query, vector, self.collection, self._indexes, filter, pool)
         return ranking if query.min_score is None else relevant(ranking, query, vector, self.collection)
 
     def _everything(self, filter: Filter | None) -> Ranking:
@@ -207,10 +212,10 @@ class Searcher:
         if not chosen:
             try:
                 index = self._indexes.get("counting facets")
-            except (
-                NotSupported
-            ):  # too many products: what is known of the best ones is shown, and said to be that
-                ranking = replace(ranking, complete=False)
+            except NotSupported:  # too many products: the best ones are counted, and said to be that
+                if not query.signals:
+                    raise
+                ranking = replace(self._ranking(query, filter, POOL), complete=False)
             else:
                 return tuple(index.counts(facet, filter, types[facet.field]) for facet in query.facets)
         ids = [candidate.id for candidate in ranking.candidates]
@@ -222,29 +227,40 @@ class Searcher:
 
 def _is_plain(query: Query) -> bool:
     """Whether Milvus' own ranking by vector is the page."""
-    reordered = query.boosts or query.rerank or query.sort or query.group_by or query.cursor
-    told_more = query.min_score is not None or query.explain
-    return bool(query.signals) and not (reordered or told_more) and mode_of(query) == "vector"
+    reordered = query.boosts or query.rerank or query.sort or query.group_by or query.min_score is not None
+    return bool(query.signals) and not reordered and mode_of(query) == "vector"
 
 
-def _part(query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, Any]]) -> _Part:
-    """The groups of the page, and the cursor to the next one."""
+def _pools(query: Query) -> Sequence[int]:
+    """How many candidates to ask for: more of them, where too few groups are among the best."""
+    more = (4 * POOL, MAX_WINDOW) if query.group_by is not None and query.rerank is None else ()
+    return (pool_of(query), *more)
+
+
+def _entries(
+    query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, Any]]
+) -> list[list[Candidate]]:
+    """The ranking in its final order, in groups where the query asks for them."""
     ordered = sorted_by(ranking.candidates, query.sort, attributes)
     if query.group_by is None:
-        entries = [[candidate] for candidate in ordered]
-    else:
-        entries = grouped(ordered, query.group_by, query.group_size, attributes)
-    if query.cursor is not None:
-        rest, seen = continued(query, entries)
-    else:
-        rest, seen = entries[query.offset :], query.offset
+        return [[candidate] for candidate in ordered]
+    return grouped(ordered, query.group_by, query.group_size, attributes)
+
+
+def _part(query: Query, ranking: Ranking, entries: Sequence[Sequence[Candidate]]) -> _Part:
+    """The page, and the cursor to the next one."""
+    rest, seen = (
+        (entries[query.offset :], query.offset) if query.cursor is None else continued(query, entries)
+    )
+    shown = rest[: query.limit]
     chosen = query.min_score is not None or query.group_by is not None  # then a short page is an answer
-    if not (chosen or ranking.complete) and len(rest) < (1 if query.cursor else query.limit):
+    short = not shown if chosen or query.cursor else len(shown) < query.limit
+    if short and not ranking.complete and (seen or not chosen):
         raise ConfigError(
             f"this ranking ends after {POOL:,} products; narrow it with a filter, or use the mode 'vector' alone"
         )
-    shown = rest[: query.limit]
-    more = len(rest) > len(shown) and shown
     candidates = [candidate for entry in shown for candidate in entry]
-    cursor = cursor_after(query, candidates, seen + len(shown)) if more else None
+    cursor = None
+    if shown and (len(rest) > len(shown) or not ranking.complete):
+        cursor = cursor_after(query, by_score(candidates[-1]), seen + len(shown))
     return _Part(candidates, len(entries), cursor)

@@ -1,9 +1,19 @@
 """Milvus: the only room that imports pymilvus."""
 
-from mm_milvus.store.collection import Collection, Stored
+from mm_milvus.store.collection import MAX_WINDOW, Collection, Stored
 from mm_milvus.store.connection import Store, is_server
 from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.schema import storable
 from mm_milvus.store.stamp import Stamp
 
-__all__ = ["Collection", "Mirror", "Mirrors", "Stamp", "Store", "Stored", "is_server", "storable"]
+__all__ = [
+    "MAX_WINDOW",
+    "Collection",
+    "Mirror",
+    "Mirrors",
+    "Stamp",
+    "Store",
+    "Stored",
+    "is_server",
+    "storable",
+]

@@ -43,6 +43,7 @@ FILTERED_EF = 1_024
 MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
 _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
+_REMEMBERED = 1_000  # counts
 _PAGE = 1_000  # rows with all their attributes: up to 130 kB each
 _GENERATION = "mm.generation"  # a property of the collection
 _JOURNAL = [column for column in COLUMNS if column not in ("text", "mm_image")]
@@ -74,8 +75,11 @@ class Collection:
         self._writer = RowWriter(link, name, stamp, capabilities, settings)
         self._packer = Packer(name, stamp)
         self._types = stamp.schema.types()
+        self._readers = {name: read for name, kind in self._types.items() if (read := _reader(kind))}
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
         self._mirrors = Mirrors(self)
+        self._counts: dict[Filter | None, tuple[int, bool]] = {}
+        self._counted: str | None = None  # the generation of the counts
         self._changing = False  # rows were written since the last flush
 
     # --- writing -------------------------------------------------------------------------------------------
@@ -170,10 +174,22 @@ class Collection:
     def total(self, filter: Filter | None) -> tuple[int, bool]:
         """How many products pass, and whether that is exact.
 
-        Milvus Lite builds every row that it counts by a filter, 35 µs each; there the count stops at 1,000.
+        Milvus Lite builds every row that it counts by a filter, 35 µs each; there the count stops at 1,000, and is
+        remembered until something changes.
         """
-        if filter is None or not self.capabilities.lite:
+        if not self.capabilities.lite:
             return self.count(filter, self.consistency), True
+        generation = self.generation
+        if self._changing or generation != self._counted or len(self._counts) > _REMEMBERED:
+            self._counts.clear()
+            self._counted = generation
+        if filter not in self._counts:
+            self._counts[filter] = self._bounded_count(filter)
+        return self._counts[filter]
+
+    def _bounded_count(self, filter: Filter | None) -> tuple[int, bool]:
+        if filter is None:
+            return self.count(None, self.consistency), True
         rows = self._query("count", self._render(filter), ["id"], limit=_COUNTED + 1)
         return min(len(rows), _COUNTED), len(rows) <= _COUNTED
 
@@ -206,6 +222,14 @@ class Collection:
             self._packer.query_vector(vector), filter=filter, limit=limit, output_fields=["id"]
         )
         return {hit["id"]: float(hit["distance"]) for hit in found}
+
+    def inner_products(self, vector: Array, ids: Sequence[str]) -> dict[str, float]:
+        """id -> inner product with ``vector`` (dim,) of the stored products among ``ids``, at most 1,000."""
+        found: dict[str, float] = {}
+        if ids and not self.capabilities.lite:  # a server is much faster in this than in handing out vectors
+            found = self.rank(vector, filter=ids_filter(ids), limit=len(ids))
+        rest = self.vectors([id for id in ids if id not in found], self.consistency)
+        return found | {id: float(vector @ stored) for id, (stored, _, _) in rest.items()}
 
     def rank_words(self, tokens: str, *, filter: Filter | None = None, limit: int) -> dict[str, float]:
         """id -> BM25 of search tokens (see ``store.tokens``), best first; only products that have one of them.
@@ -347,29 +371,29 @@ class Collection:
         own = ["id", "mm_image", "text"] if fields and "text" in fields else ["id", "mm_image"]
         return [*own, *self._columns, "$meta"]
 
-    def _read_value(self, name: str, value: Any) -> Any:
-        """Arrays come back as protobuf containers and doubles of whole value as integers; hits hold plain values."""
-        match self._types.get(name):
-            case FieldType.DOUBLE:
-                return float(value)
-            case FieldType.ARRAY_DOUBLE:
-                return [float(item) for item in value]
-            case kind if kind is not None and kind.element:
-                return list(value)
-            case _:
-                return value
-
     def _hit(self, id: str, score: float, row: Mapping[str, Any], fields: Sequence[str] | None) -> Hit:
-        present = {
-            name: self._read_value(name, value)
-            for name, value in row.items()
-            if value is not None and name not in ("id", "mm_image")
-        }
-        ordered = [name for name in self._types if name in present]
-        ordered += sorted(present.keys() - self._types.keys())
-        if fields is not None:
+        present = {}
+        for name, value in row.items():
+            if value is not None and name not in ("id", "mm_image"):
+                read = self._readers.get(name)
+                present[name] = read(value) if read else value
+        if fields is None:
+            ordered = [name for name in self._types if name in present]
+            ordered += sorted(present.keys() - self._types.keys())
+        else:
             ordered = [name for name in fields if name in present]
         return Hit(id, float(score), {name: present[name] for name in ordered}, row.get("mm_image") or "")
+
+
+def _reader(kind: FieldType) -> Callable[[Any], Any] | None:
+    """Arrays come back as protobuf containers and doubles of whole value as integers; hits hold plain values."""
+    match kind:
+        case FieldType.DOUBLE:
+            return float
+        case FieldType.ARRAY_DOUBLE:
+            return lambda value: [float(item) for item in value]
+        case _:
+            return list if kind.element else None
 
 
 def _journal(row: Mapping[str, Any]) -> Stored:

@@ -15,7 +15,7 @@ from mm_milvus import Boost, Client, F, Facet, FacetCounts, Hit, Query, Signal, 
 from mm_milvus.config import Settings
 from mm_milvus.errors import ConfigError, NotSupported, UnknownField
 from mm_milvus.records import Row
-from mm_milvus.search import Searcher, routes
+from mm_milvus.search import Searcher, nearest, routes, run
 from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.routes import Candidate
@@ -242,14 +242,14 @@ def test_a_cursor_survives_what_comes_and_goes(shop: Shop) -> None:
 
 def test_equal_scores_are_shown_once_each(shop: Shop) -> None:
     shop.collection.write([product(f"same{n:02}", 0.2, title="same") for n in range(23)])
-    query = Query(NEAREST, limit=3)
-    page, shown = shop.search(query), []
-    while True:
-        shown += [hit.id for hit in page]
-        if page.cursor is None or len(shown) > 50:
-            break
-        page = shop.search(Query(NEAREST, limit=3, cursor=page.cursor))
-    assert len(shown) == len(set(shown)) == 28
+    expected = ["a", "b", *(f"same{n:02}" for n in range(23)), "c", "d", "e"]
+    for limit in (1, 2, 3, 7, 28):
+        assert pages(shop, limit) == expected
+        by_offset = [shop.ids(limit=limit, offset=start) for start in range(0, 28, limit)]
+        assert [id for page in by_offset for id in page] == expected
+    cursor = shop.search(Query(NEAREST, limit=20)).cursor
+    assert cursor is not None
+    assert len(cursor) < 200  # whatever the number of equals
 
 
 def test_the_copy_in_memory_follows_the_collection(shop: Shop) -> None:
@@ -271,20 +271,52 @@ def test_what_is_too_large_to_be_copied_is_said(shop: Shop, monkeypatch: pytest.
     assert (page.facets[0].exact, len(page.facets[0].counts)) == (False, 4)
 
 
-def test_a_ranking_ends_with_its_candidates(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def pages(shop: Shop, limit: int, **options: Any) -> list[str]:
+    """The ids of all pages, by cursor."""
+    page, shown = shop.search(Query(NEAREST, limit=limit, **options)), []
+    for _ in range(100):
+        shown += [hit.id for hit in page]
+        if page.cursor is None:
+            return shown
+        page = shop.search(Query(NEAREST, limit=limit, cursor=page.cursor, **options))
+    raise AssertionError("no end")
+
+
+def test_a_ranking_of_candidates_ends_with_an_error(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "POOL", 3)
-    page = shop.search(Query(NEAREST, explain=True, limit=3))
-    assert ([hit.id for hit in page], page.total, page.cursor) == (["a", "b", "c"], 5, None)
-    for asked in ({"offset": 3}, {"offset": 1, "limit": 3}, {"limit": 4}):
+    chosen: dict[str, Any] = {"boosts": (Boost("featured", "first"),)}
+    page = shop.search(Query(NEAREST, limit=3, **chosen))
+    assert ([hit.id for hit in page], page.total) == (["a", "b", "c"], 5)
+    for asked in ({"offset": 3}, {"offset": 1, "limit": 3}, {"limit": 4}, {"cursor": page.cursor}):
         with pytest.raises(ConfigError, match="this ranking ends after"):
-            shop.search(Query(NEAREST, explain=True, **asked))  # type: ignore[arg-type]
-    middle = shop.search(Query(NEAREST, limit=2)).cursor
-    assert shop.ids(cursor=middle, limit=2) == ["c"]  # all that is left
-    for options in ({"min_score": 0.95}, {"min_score": 2.0}, {"group_by": "title"}):
-        found = shop.search(Query(NEAREST, limit=5, **options))  # type: ignore[arg-type]
-        assert (len(found), found.total_exact) == (found.total, "min_score" in options)
-        assert len(found) < 4
-    assert shop.ids(offset=3) == ["d", "e"]  # Milvus' own goes on
+            shop.search(Query(NEAREST, **asked, **chosen))
+    with pytest.raises(ConfigError, match="this ranking ends after"):
+        pages(shop, 2, **chosen)
+    found = shop.search(Query(NEAREST, limit=5, min_score=2.0))
+    assert (len(found), found.total, found.total_exact) == (0, 0, True)
+    with pytest.raises(ConfigError, match="this ranking ends after"):
+        shop.search(Query(NEAREST, min_score=-5.0, offset=3))
+    assert shop.ids(offset=3) == pages(shop, 2)[3:] == ["d", "e"]  # Milvus' own goes on
+
+
+def test_groups_that_are_few_among_the_best_are_looked_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "POOL", 2)
+    monkeypatch.setattr(routes, "POOL", 2)
+    shop.collection.write([product(f"same{n:02}", 0.01, title="same") for n in range(20)])
+    page = shop.search(Query(NEAREST, group_by="title", limit=3))
+    assert [hit.attributes["title"] for hit in page] == ["same", "red shoe", "red boot"]
+
+
+def test_a_ranking_by_vector_ends_where_milvus_ends(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "MAX_WINDOW", 4)
+    for asked in ({"offset": 4}, {"limit": 5}, {"offset": 3, "limit": 2}):
+        with pytest.raises(ConfigError, match="must be at most 4, got"):
+            shop.search(Query(NEAREST, **asked))  # type: ignore[arg-type]
+    assert shop.ids(limit=2, offset=2) == ["c", "d"]
+    with pytest.raises(ConfigError, match="ends after 4 products"):
+        pages(shop, 2)
 
 
 @pytest.mark.parametrize(

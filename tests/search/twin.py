@@ -38,6 +38,9 @@ class Twin:
     def vectors(self, ids: Sequence[str], consistency: str = "") -> dict[str, Any]:
         return {id: self._vectors[id] for id in ids if id in self._vectors}
 
+    def inner_products(self, vector: np.ndarray, ids: Sequence[str]) -> dict[str, float]:
+        return {id: float(vector @ found) for id, (found, _, _) in self.vectors(ids).items()}
+
     def get(
         self, ids: Sequence[str], fields: Sequence[str] | None = None, consistency: str = ""
     ) -> list[Hit]:
