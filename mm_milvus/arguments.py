@@ -58,6 +58,7 @@ class QueryOptions(TypedDict, total=False):
     mode: Literal["auto", "vector", "text", "hybrid"]
     alpha: float
     combine: Literal["weighted", "rrf"]
+    strategy: Literal["average_vector", "best_score"]
     bridge: float | None
     min_score: float | None
     boosts: Boost | Sequence[Boost]

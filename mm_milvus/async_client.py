@@ -13,7 +13,8 @@ from mm_milvus.records import Hit, IngestReport, Page, Query, VerifyReport
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
     from types import TracebackType
 
     from mm_milvus.arguments import Entries
@@ -75,8 +76,18 @@ class AsyncClient:
     async def similar(self, id: str, **options: Unpack[QueryOptions]) -> Page:
         return await self._run(self._client.similar, id, **options)
 
-    async def recommend(self, like: Entries, unlike: Entries = (), **options: Unpack[QueryOptions]) -> Page:
-        return await self._run(self._client.recommend, like, unlike, **options)
+    async def recommend(
+        self,
+        like: Entries,
+        unlike: Entries = (),
+        *,
+        times: Mapping[str, float | str | datetime] | None = None,
+        half_life: float = 30.0,
+        **options: Unpack[QueryOptions],
+    ) -> Page:
+        return await self._run(
+            self._client.recommend, like, unlike, times=times, half_life=half_life, **options
+        )
 
     async def get(self, ids: str | Sequence[str]) -> list[Hit]:
         return await self._run(self._client.get, ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -14,6 +14,7 @@ from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound
 from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
     from mm_milvus.arguments import Entries
@@ -196,18 +197,27 @@ class Client:
         self,
         like: Entries,
         unlike: Entries = (),
+        *,
+        times: Mapping[str, float | str | datetime] | None = None,
+        half_life: float = 30.0,
         **options: Unpack[QueryOptions],
     ) -> Page:
-        """Products like some stored ones and unlike others: near the mean of their vectors, weights counting.
+        """Products like some stored ones and unlike others, weights counting; all of these are left out of the answer.
 
-        ``like`` and ``unlike`` are ids, or a dict of ids and weights above 0; those of ``unlike`` push away, half as
-        strong where no weight is given. All of them are left out of the answer. See ``search`` for the errors.
+        ``like`` and ``unlike`` are ids, or a dict of ids and weights above 0. By the ``strategy`` "average_vector"
+        products near the mean of their vectors come first (what is unlike pushes half as strong where no weight is
+        given), by "best_score" those near any one that is liked, unless they are nearer to one that is not: for a
+        history of many tastes. ``times`` (id -> Unix seconds, ISO date or datetime) lets a weight halve every
+        ``half_life`` days. See ``search`` for the errors.
         """
+        from mm_milvus.search.recommend import faded
+
+        away = 1.0 if options.get("strategy") == "best_score" else 0.5
         wanted = [(id, 1.0 if weight is None else weight) for id, weight in entries(as_list(like))]
-        unwanted = [(id, -(0.5 if weight is None else weight)) for id, weight in entries(as_list(unlike))]
+        unwanted = [(id, -(away if weight is None else weight)) for id, weight in entries(as_list(unlike))]
         if not wanted:
             raise ConfigError("recommend needs at least one product to like")
-        return self.query(id=wanted + unwanted, **options)
+        return self.query(id=faded(wanted + unwanted, times or {}, half_life), **options)
 
     def search(self, query: Query) -> Page:
         """Answers a Query.

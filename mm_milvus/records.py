@@ -201,6 +201,8 @@ class Query:
     mode: Literal["auto", "vector", "text", "hybrid"] = "auto"
     alpha: float = 0.5
     combine: Literal["weighted", "rrf"] = "weighted"
+    # Several signals at once: near their weighted mean, or near the best one and not nearer to one that pushes away.
+    strategy: Literal["average_vector", "best_score"] = "average_vector"
     # Share of a picture that goes to the texts of the products that look most like it, where the encoder has no joint
     # space; None: the encoder's own, 0: none.
     bridge: float | None = None

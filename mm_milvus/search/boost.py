@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from mm_milvus.records import Boost
     from mm_milvus.search.routes import Candidate
 
-__all__ = ["boosted"]
+__all__ = ["DAY", "boosted", "seconds_of"]
 
-_DAY = 86_400.0
+DAY = 86_400.0  # seconds
 _OLDEST = 0.5  # of the score is left to the oldest products, and to those without a date
 
 
@@ -55,14 +55,14 @@ def _factor(value: float | None, power: float) -> float:
 
 def _recency(value: float | str | None, now: float, half_life: float) -> float:
     """1 for what is new; the rest above one half is halved every ``half_life`` days."""
-    then = _seconds(value)
+    then = seconds_of(value)
     if then is None:
         return _OLDEST
-    age = max(0.0, now - then) / _DAY
+    age = max(0.0, now - then) / DAY
     return float(_OLDEST + (1 - _OLDEST) * 0.5 ** (age / half_life))
 
 
-def _seconds(value: float | str | None) -> float | None:
+def seconds_of(value: float | str | None) -> float | None:
     """Unix time of a number, or of an ISO date or time; UTC where it names no zone."""
     if not isinstance(value, str):
         return None if value is None else float(value)

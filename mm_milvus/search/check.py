@@ -41,9 +41,14 @@ def check_query(query: Query, collection: Collection) -> None:
         raise ConfigError(f"there is no mode {query.mode!r}; choose one of {', '.join(_MODES)}")
     if query.combine not in ("weighted", "rrf"):
         raise ConfigError(f"combine is 'weighted' or 'rrf', not {query.combine!r}")
+    if query.strategy not in ("average_vector", "best_score"):
+        raise ConfigError(f"the strategy is 'average_vector' or 'best_score', not {query.strategy!r}")
     if not query.signals:
         _check_browse(query)
-    mode_of(query)
+    if mode_of(query) != "vector" and query.strategy == "best_score":
+        raise ConfigError(
+            "the strategy 'best_score' compares vectors; with words alone, ask for the mode 'vector'"
+        )
     _check_fields(query, collection)
     if query.cursor is not None and query.offset:
         raise ConfigError("a cursor takes the place of an offset; give one of them")

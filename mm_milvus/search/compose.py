@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +26,18 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["MAX_WEIGHT", "compose", "signal_text", "weigh"]
+__all__ = ["MAX_WEIGHT", "Composed", "compose", "signal_text", "weigh"]
 
 MAX_WEIGHT = 1e6
+_SHOWN = 200  # characters of a signal, in explanations
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Composed:
+    """A query vector (dim,), and how it came about, for ``explain``."""
+
+    vector: Array
+    explain: Mapping[str, Any]
 
 
 def compose(
@@ -37,8 +46,8 @@ def compose(
     encoder: Encoder | QueryEncoder,
     reader: MediaReader,
     bridge: float | None = None,
-) -> Array:
-    """The query vector (dim,), scaled so that its inner product with a product is the weighted mean of similarities:
+) -> Composed:
+    """The query vector, scaled so that its inner product with a product is the weighted mean of similarities:
     cosines for words alone and for pictures alone; in a mixture those of words are centred. ``bridge`` is the share of
     a picture that goes to the texts of the products that look most like it; None for the encoder's own.
 
@@ -47,10 +56,16 @@ def compose(
     weighted = weigh(signals, encoder.spec.weights)
     kinds = {signal.kind for signal in weighted}
     parts = _Parts(collection.stamp.vectors, encoder.spec, centred=len(kinds) > 1 or "id" in kinds)
+    explain: dict[str, Any] = {
+        "signals": [{"kind": s.kind, "value": _shown(s.value), "weight": s.weight} for s in weighted],
+        "centred": parts.centred,
+    }
     parts.add_texts([s for s in weighted if s.kind == "text"], encoder)
     pictures = [s for s in weighted if s.kind == "image"]
     if pictures:
-        parts.add_images(pictures, encoder, reader, Bridge(collection, encoder.spec, bridge))
+        bridged = Bridge(collection, encoder.spec, bridge)
+        parts.add_images(pictures, encoder, reader, bridged)
+        explain["bridge"] = float(bridged.share)
     parts.add_products([s for s in weighted if s.kind == "id"], collection)
     parts.add_vectors([s for s in weighted if s.kind == "vector"])
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
@@ -59,7 +74,12 @@ def compose(
     vector = parts.vector() / np.float32(total)
     if not vector.any():
         raise ConfigError("the signals of this query cancel each other out; change their weights")
-    return vector
+    return Composed(vector, explain)
+
+
+def _shown(value: Any) -> str:
+    """A signal's value in short: words, ids and addresses as they are, anything else by its kind."""
+    return value[:_SHOWN] if isinstance(value, str) else f"({type(value).__name__})"
 
 
 def weigh(signals: Sequence[Signal], defaults: DefaultWeights) -> list[Signal]:
@@ -104,7 +124,7 @@ class _Parts:
         self._fused = np.zeros(fusion.dim, np.float32)
         self._weight = 0.0  # of texts and pictures together
         self._spec = spec
-        self._centred = centred and fusion.name == "blocks" and not spec.joint
+        self.centred = centred and fusion.name == "blocks" and not spec.joint
 
     def vector(self) -> Array:
         if self._image is None and self._text is None:
@@ -171,7 +191,7 @@ class _Parts:
             self._fused += _given_vector(signal.value, self._fusion.dim) * np.float32(signal.weight or 0.0)
 
     def _centre(self, vector: Array, mean: ArrayLike | None) -> Array:
-        if not self._centred or mean is None:
+        if not self.centred or mean is None:
             return vector
         return normalise(vector - np.asarray(mean, np.float32))
 

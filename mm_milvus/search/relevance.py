@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["relevant"]
+__all__ = ["at_least", "relevant", "scale"]
 
 # Tokens that say nothing of a product: a text is not relevant because it has them too.
 _COMMON = frozenset(
@@ -37,18 +37,24 @@ def relevant(ranking: Ranking, query: Query, vector: Array | None, collection: C
     """
     words = word_signals(query.signals) if "text" in _routes(ranking) else []
     texts = _texts(ranking.candidates, collection) if words else {}
-    lowest, highest = _scale(vector, collection.stamp.vectors) if vector is not None else (0.0, 1.0)
-    kept = []
+    lowest, highest = scale(vector, collection.stamp.vectors) if vector is not None else (0.0, 1.0)
+    candidates = []
     for candidate in ranking.candidates:
         relevance = 0.0
         if "vector" in candidate.scores and highest > lowest:
             relevance = (candidate.scores["vector"] - lowest) / (highest - lowest)
         if words:
             relevance = max(relevance, _coverage(words, texts.get(candidate.id, "")))
-        if query.min_score is not None and relevance >= query.min_score:
-            kept.append(replace(candidate, scores={**candidate.scores, "relevance": relevance}))
+        candidates.append(replace(candidate, scores={**candidate.scores, "relevance": relevance}))
+    ranking = replace(ranking, candidates=candidates)
+    return at_least(ranking, query.min_score or 0.0, "relevance", by_words=bool(words))
+
+
+def at_least(ranking: Ranking, least: float, score: str = "vector", *, by_words: bool = False) -> Ranking:
+    """The candidates with that much of a score."""
+    kept = [candidate for candidate in ranking.candidates if candidate.scores[score] >= least]
     # By vector alone, what lies behind the candidates is less relevant than the last of them.
-    ended = not words and len(kept) < len(ranking.candidates)
+    ended = not by_words and len(kept) < len(ranking.candidates)
     return replace(ranking, candidates=kept, complete=ranking.complete or ended)
 
 
@@ -72,7 +78,7 @@ def _coverage(signals: Sequence[Signal], text: str) -> float:
     return max(shares)
 
 
-def _scale(vector: Array, fusion: Fusion) -> tuple[float, float]:
+def scale(vector: Array, fusion: Fusion) -> tuple[float, float]:
     """Similarities with the document means, and with the best product there could be."""
     if fusion.name != "blocks":
         return 0.0, float(np.linalg.norm(vector))

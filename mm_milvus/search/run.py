@@ -14,12 +14,13 @@ from mm_milvus.records import FacetCounts, Hit, Page, Query
 from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
-from mm_milvus.search.compose import compose, signal_text
+from mm_milvus.search.compose import Composed, compose, signal_text, weigh
 from mm_milvus.search.facets import count_values
 from mm_milvus.search.indexes import Indexes
 from mm_milvus.search.nearest import Nearest
 from mm_milvus.search.order import continued, cursor_after, grouped, position, sorted_by
-from mm_milvus.search.relevance import relevant
+from mm_milvus.search.recommend import best_scores
+from mm_milvus.search.relevance import at_least, relevant
 from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of, pool_of, rank
 from mm_milvus.store import MAX_WINDOW
 from mm_milvus.store.filters import And, Filter, Not, ids_filter
@@ -69,8 +70,10 @@ class Searcher:
             self._ready_encoder()
         started = time.perf_counter()
         if _is_plain(query):
-            hits, total, exact, cursor = self._nearest(query, filter)
-            ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], False, {"mode": "vector"})
+            composed = self._composed(query)
+            hits, total, exact, cursor = self._nearest(query, composed.vector, filter)
+            explain = {"mode": "vector", **composed.explain}
+            ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], False, explain)
         else:
             hits, total, exact, cursor, ranking = self._ordered(query, filter)
         facets = self._facets(query, filter, ranking)
@@ -97,14 +100,17 @@ class Searcher:
             self._encoder = QueryEncoder(encoder)
         return self._encoder
 
-    def _vector(self, query: Query) -> Array:
+    def _composed(self, query: Query) -> Composed:
+        """Raises MediaError (a query picture), ProductNotFound (an id), ConfigError (nothing to search for)."""
         return compose(query.signals, self.collection, self._ready_encoder(), self._reader(), query.bridge)
 
     # --- straight from Milvus ------------------------------------------------------------------------------
 
-    def _nearest(self, query: Query, filter: Filter | None) -> tuple[list[Hit], int, bool, str | None]:
+    def _nearest(
+        self, query: Query, vector: Array, filter: Filter | None
+    ) -> tuple[list[Hit], int, bool, str | None]:
         """By vector alone, in the order in which Milvus has them."""
-        nearest = Nearest(self.collection, self._vector(query), filter)
+        nearest = Nearest(self.collection, vector, filter)
         if query.cursor is None:
             seen = query.offset
             hits, more = nearest.page(query.limit, query.offset, query.fields)
@@ -143,9 +149,24 @@ class Searcher:
         return hits, total, exact, part.cursor, ranking
 
     def _ranking(self, query: Query, filter: Filter | None, pool: int) -> Ranking:
-        vector = None if mode_of(query) == "text" else self._vector(query)
+        if query.strategy == "best_score":
+            ranking = self._by_example(query, filter, pool)
+            return ranking if query.min_score is None else at_least(ranking, query.min_score)
+        composed = None if mode_of(query) == "text" else self._composed(query)
+        vector = composed.vector if composed else None
         ranking = rank(query, vector, self.collection, self._indexes, filter, pool)
+        if composed:
+            ranking = replace(ranking, explain={**ranking.explain, **composed.explain})
         return ranking if query.min_score is None else relevant(ranking, query, vector, self.collection)
+
+    def _by_example(self, query: Query, filter: Filter | None, pool: int) -> Ranking:
+        signals = weigh(query.signals, self._ready_encoder().spec.weights)
+        weights = [signal.weight or 0.0 for signal in signals]
+        if not any(weight > 0 for weight in weights):
+            raise ConfigError("the strategy 'best_score' needs a signal with a weight above 0")
+        alone = [self._composed(replace(query, signals=(replace(signal, weight=1.0),))) for signal in signals]
+        vectors = np.stack([composed.vector for composed in alone])
+        return best_scores(vectors, weights, self.collection, filter, pool)
 
     def _everything(self, filter: Filter | None) -> Ranking:
         """All products that pass, by rising id."""
@@ -228,7 +249,8 @@ class Searcher:
 def _is_plain(query: Query) -> bool:
     """Whether Milvus' own ranking by vector is the page."""
     reordered = query.boosts or query.rerank or query.sort or query.group_by or query.min_score is not None
-    return bool(query.signals) and not reordered and mode_of(query) == "vector"
+    by_mean = query.strategy == "average_vector"
+    return bool(query.signals) and by_mean and not reordered and mode_of(query) == "vector"
 
 
 def _pools(query: Query) -> Sequence[int]:

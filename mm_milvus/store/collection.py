@@ -207,21 +207,24 @@ class Collection:
             raise ConfigError(
                 f"limit must be at least 1, offset at least 0 and both together at most {MAX_WINDOW:,}"
             )
-        found = self._search(
-            self._packer.query_vector(vector),
+        found = self._search_all(
+            [self._packer.query_vector(vector)],
             filter=filter,
             limit=limit,
             offset=offset,
             output_fields=self._output_fields(fields),
-        )
+        )[0]
         return [self._hit(hit["id"], hit["distance"], hit["entity"], fields) for hit in found]
 
     def rank(self, vector: Array, *, filter: Filter | None = None, limit: int) -> dict[str, float]:
         """id -> inner product with ``vector`` (dim,), best first, of the ``limit`` best."""
-        found = self._search(
-            self._packer.query_vector(vector), filter=filter, limit=limit, output_fields=["id"]
-        )
-        return {hit["id"]: float(hit["distance"]) for hit in found}
+        return self.rank_all(vector[None], filter=filter, limit=limit)[0]
+
+    def rank_all(self, vectors: Array, *, filter: Filter | None = None, limit: int) -> list[dict[str, float]]:
+        """``rank`` for each of several vectors (N, dim), in one request."""
+        queries = [self._packer.query_vector(vector) for vector in vectors]
+        found = self._search_all(queries, filter=filter, limit=limit, output_fields=["id"])
+        return [{hit["id"]: float(hit["distance"]) for hit in hits} for hits in found]
 
     def inner_products(self, vector: Array, ids: Sequence[str]) -> dict[str, float]:
         """id -> inner product with ``vector`` (dim,) of the stored products among ``ids``, at most 1,000."""
@@ -236,37 +239,37 @@ class Collection:
 
         For a Milvus with ``capabilities.bm25``.
         """
-        found = self._search(tokens, filter=filter, limit=limit, output_fields=["id"], field="mm_sparse")
+        found = self._search_all(
+            [tokens], filter=filter, limit=limit, output_fields=["id"], field="mm_sparse"
+        )[0]
         # Milvus Lite gives distances, which are negative
         return {hit["id"]: abs(float(hit["distance"])) for hit in found}
 
-    def _search(
+    def _search_all(
         self,
-        query: Any,
+        queries: list[Any],
         *,
         filter: Filter | None,
         limit: int,
         offset: int = 0,
         output_fields: list[str],
         field: str = "fused",
-    ) -> list[dict[str, Any]]:
+    ) -> list[list[dict[str, Any]]]:
         sparse = {"metric_type": "BM25"}
         dense = self._search_params(limit + offset, filtered=filter is not None)
         return self._call(
             "search",
-            lambda client: list(
-                client.search(
-                    self.name,
-                    [query],
-                    filter=self._render(filter),
-                    limit=limit,
-                    offset=offset,
-                    output_fields=output_fields,
-                    search_params=dense if field == "fused" else sparse,
-                    anns_field=field,
-                    consistency_level=self._settings.consistency,
-                    timeout=self._settings.timeout,
-                )[0]
+            lambda client: client.search(
+                self.name,
+                queries,
+                filter=self._render(filter),
+                limit=limit,
+                offset=offset,
+                output_fields=output_fields,
+                search_params=dense if field == "fused" else sparse,
+                anns_field=field,
+                consistency_level=self._settings.consistency,
+                timeout=self._settings.timeout,
             ),
         )
 

@@ -69,6 +69,11 @@ class Twin:
         scored = {row["id"]: float(vector @ self._vectors[row["id"]][0]) for row in self._passing(filter)}
         return dict(sorted(scored.items(), key=lambda pair: -pair[1])[:limit])
 
+    def rank_all(
+        self, vectors: np.ndarray, *, filter: Filter | None = None, limit: int
+    ) -> list[dict[str, float]]:
+        return [self.rank(vector, filter=filter, limit=limit) for vector in vectors]
+
     def rank_words(self, tokens: str, *, filter: Filter | None = None, limit: int) -> dict[str, float]:
         scores = self._words.scores(tokens.split())
         passing = {row["id"] for row in self._passing(filter)}

@@ -1,0 +1,132 @@
+"""Recommendation by several examples, on real Milvus Lite, against written-out values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mm_milvus import Query, Signal
+from mm_milvus.config import Settings
+from mm_milvus.encoders.base import EncoderSpec
+from mm_milvus.errors import ConfigError
+from mm_milvus.records import Row
+from mm_milvus.search import Searcher
+from mm_milvus.search.recommend import faded
+from mm_milvus.store import Store
+from tests.store.conftest import DIM, stamp, unit
+
+SPEC = EncoderSpec("test", "1", "test", DIM // 2, DIM // 2, False, "none", 10, 300)
+DAY = 86_400.0
+
+
+class _Encoder:
+    spec = SPEC
+    smallest_side = 0
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searcher]:
+    """Five products around each of three corners of the space."""
+    uri = str(tmp_path_factory.mktemp("recommend") / "shop.db")
+    with Store(Settings(uri=uri), create=True) as store:
+        collection = store.create("shop", stamp(store, image_mean=np.zeros(4, np.float32)))
+        corners = {"hat": (1, 0, 0), "mug": (0, 1, 0), "bag": (0, 0, 1)}
+        rows = [
+            Row(f"{name}{n}", "", unit(*(10 * np.array(corner) + n)), True, False, {},
+                "", "i", "t", "a")
+            for name, corner in corners.items()
+            for n in range(5)
+        ]  # fmt: skip
+        collection.write(rows)
+        collection.flush()
+        encoder: Any = _Encoder()
+        yield Searcher(collection, lambda: encoder, lambda: encoder)
+
+
+def ids(search: Searcher, *signals: tuple[str, float], **options: Any) -> list[str]:
+    asked = tuple(Signal("id", id, weight) for id, weight in signals)
+    return [hit.id for hit in search(Query(asked, **options))]
+
+
+def test_the_best_example_keeps_tastes_apart(search: Searcher) -> None:
+    likes = (("hat0", 1.0), ("mug0", 1.0))
+    mean = ids(search, *likes, limit=2)
+    assert mean == ["hat4", "mug4"]  # what lies between both
+    best = ids(search, *likes, limit=4, strategy="best_score")
+    assert best == ["hat1", "mug1", "hat2", "mug2"]
+
+
+def test_what_is_nearer_to_an_unliked_product_comes_last(search: Searcher) -> None:
+    likes = (("hat0", 1.0), ("mug0", 1.0), ("mug1", -1.0))
+    page = search(
+        Query(tuple(Signal("id", id, weight) for id, weight in likes), limit=12, strategy="best_score")
+    )
+    scores = {hit.id: hit.score for hit in page}
+    assert list(scores)[-3:] == ["mug4", "mug3", "mug2"]  # the nearest to the unliked one is the last
+    assert all(scores[id] < 0 for id in ("mug4", "mug3", "mug2"))
+    assert [hit.id for hit in page][:3] == ["hat1", "hat2", "hat3"]
+
+
+def test_scores_of_the_best_example_by_hand(search: Searcher) -> None:
+    page = search(
+        Query(
+            (Signal("id", "hat0", 0.5), Signal("id", "mug2", -0.1)),
+            limit=12,
+            strategy="best_score",
+            explain=True,
+        )
+    )
+    stored = {
+        id: vector[:4] for id, (vector, _, _) in search.collection.vectors([hit.id for hit in page]).items()
+    }
+    liked, unliked = unit(10)[:4], unit(2, 12, 2)[:4]
+    for hit in page:
+        near, away = 0.5 * float(stored[hit.id] @ liked), 0.1 * float(stored[hit.id] @ unliked)
+        assert hit.score == pytest.approx(near if near > away else -away, abs=1e-5)
+    assert page.explain["strategy"] == "best_score"
+
+
+def test_a_least_score_and_a_filter_go_with_it(search: Searcher) -> None:
+    page = search(Query((Signal("id", "hat0"), Signal("id", "mug0")), strategy="best_score", min_score=0.9))
+    assert ({hit.id[:3] for hit in page}, page.total_exact) == ({"hat", "mug"}, True)
+    assert all(hit.score >= 0.9 for hit in page)
+    assert ids(search, ("hat0", 1.0), strategy="best_score", filter='id like "mug%"', limit=1) == ["mug4"]
+    assert ids(search, ("hat0", 1.0), strategy="best_score", filter='id == "none"') == []
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (Query((Signal("id", "hat0", -1.0),), strategy="best_score"), "a signal with a weight above 0"),
+        (Query((Signal("text", "hat"),), strategy="best_score"), "ask for the mode 'vector'"),
+        (Query((Signal("id", "hat0"),), strategy="median"), "not 'median'"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_it_cannot_do_is_said(search: Searcher, query: Query, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search(query)
+
+
+def test_a_history_fades() -> None:
+    now = time.time()
+    times = {
+        "new": now,
+        "month": now - 30 * DAY,
+        "iso": datetime.fromtimestamp(now - 60 * DAY, UTC).isoformat(),
+        "datetime": datetime.fromtimestamp(now - 15 * DAY, UTC),
+        "future": now + DAY,
+    }
+    weights = [(id, 2.0) for id in [*times, "unknown"]]
+    found = dict(faded(weights, times, 30.0))
+    expected = {"new": 2.0, "month": 1.0, "iso": 0.5, "datetime": 2**0.5, "future": 2.0, "unknown": 2.0}
+    assert found == pytest.approx(expected, abs=1e-4)
+    for bad in (0, -1, float("nan")):
+        with pytest.raises(ConfigError, match="half_life must be"):
+            faded(weights, times, bad)
+    with pytest.raises(ConfigError, match="the time of 'new' must be"):
+        faded(weights, {"new": "yesterday"}, 30.0)
