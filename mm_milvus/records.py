@@ -203,8 +203,8 @@ class Query:
     combine: Literal["weighted", "rrf"] = "weighted"
     # Several signals at once: near their weighted mean, or near the best one and not nearer to one that pushes away.
     strategy: Literal["average_vector", "best_score"] = "average_vector"
-    # Share of a picture that goes to the texts of the products that look most like it, where the encoder has no joint
-    # space; None: the encoder's own, 0: none.
+    # Where the encoder has no joint space: the share of a picture that goes to the texts of the products that look most
+    # like it, or of words alone that goes to the pictures of the nearest texts. None: the encoder's own, 0: none.
     bridge: float | None = None
     # Least relevance: 0 is what any product would have, 1 the highest possible similarity, or all words of the query.
     min_score: float | None = None

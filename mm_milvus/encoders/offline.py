@@ -278,7 +278,7 @@ def _make_spec() -> EncoderSpec:
         licence="multilingual-e5-small: MIT; EfficientNet-Lite0: Apache-2.0",
         # A picture and "blue" find the blue variant first in .99 (text .5: .86, .8: .91; table of fit_offline.py),
         # with the query text centred on query_text_mean and brought back to unit norm.
-        weights=DefaultWeights(image=0.3, text=0.7),
+        weights=DefaultWeights(image=0.45, text=0.55),
         image_mean=tuple(constants.image_mean.tolist()),
         text_mean=tuple(constants.text_mean.tolist()),
         query_text_mean=tuple(constants.query_text_mean.tolist()),

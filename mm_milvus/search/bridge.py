@@ -1,4 +1,5 @@
-"""The catalog as the bridge from a picture to words: what products that look like it are called."""
+"""The catalog as the bridge between pictures and words: what products that look like a picture are called, and how
+products that are called so look."""
 
 from __future__ import annotations
 
@@ -23,14 +24,16 @@ _POWER = 3  # of the similarities: the nearest one says the most
 
 
 class Bridge:
-    """Gives a picture a text vector, where pictures and texts have no space in common."""
+    """Gives a picture a text vector and a text a picture vector, where both have no space in common."""
 
     def __init__(self, collection: Collection, spec: EncoderSpec, share: float | None = None) -> None:
-        """``share``: of a picture's weight that goes to the texts; None for the encoder's default."""
+        """``share``: of a signal's weight that goes to the other side; None for the encoder's defaults."""
         self._collection = collection
         self._fusion = collection.stamp.vectors
         possible = self._fusion.name == "blocks" and not spec.joint
-        self.share = np.float32((spec.weights.bridge if share is None else share) if possible else 0.0)
+        defaults = spec.weights
+        self.share = np.float32((defaults.bridge if share is None else share) if possible else 0.0)
+        self.text_share = np.float32((defaults.text_bridge if share is None else share) if possible else 0.0)
 
     def texts(self, picture: Array) -> Array | None:
         """Picture vector (D_image,) -> (D_text,) of unit norm, centred: the mean of the texts of the nearest pictures,
@@ -38,12 +41,31 @@ class Bridge:
         """
         if not self.share:
             return None
-        nothing = np.zeros(self._fusion.text_dim, np.float32)
+        near = self._nearest(blocks(picture, np.zeros_like(self._fusion.text_mean)))
+        return _mean([(weight, text - self._fusion.text_mean) for weight, _, text in near])
+
+    def pictures(self, text: Array) -> Array | None:
+        """Text vector (D_text,) -> (D_image,) of unit norm, centred: the mean of the pictures of the nearest texts.
+
+        It tells products without a text apart, which are all alike to words; None where there are none of them.
+        """
+        if not self.text_share or not self._collection.total(self._collection.parse("not has_text"))[0]:
+            return None
+        near = self._nearest(blocks(np.zeros_like(self._fusion.image_mean), text))
+        return _mean([(weight, picture - self._fusion.image_mean) for weight, picture, _ in near])
+
+    def _nearest(self, query: Array) -> list[tuple[float, Array, Array]]:
+        """Weight, picture and text of the nearest products that have both."""
         both = self._collection.parse("has_image and has_text")
-        near = self._collection.rank(blocks(picture, nothing), filter=both, limit=_NEAREST)
+        near = self._collection.rank(query, filter=both, limit=_NEAREST)
         stored = self._collection.vectors(list(near), self._collection.consistency)
-        total = np.zeros(self._fusion.text_dim, np.float32)
-        for id, (vector, _, _) in stored.items():
-            weight = max(0.0, near[id]) ** _POWER
-            total += np.float32(weight) * (self._fusion.split(vector)[1] - self._fusion.text_mean)
-        return normalise(total) if total.any() else None
+        return [
+            (max(0.0, near[id]) ** _POWER, *self._fusion.split(vector))
+            for id, (vector, _, _) in stored.items()
+        ]
+
+
+def _mean(weighted: list[tuple[float, Array]]) -> Array | None:
+    """(D,) of unit norm."""
+    total = sum((np.float32(weight) * vector for weight, vector in weighted), np.float32(0.0))
+    return normalise(np.asarray(total)) if np.any(total) else None

@@ -33,11 +33,23 @@ _SHOWN = 200  # characters of a signal, in explanations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Centred:
+    """The parts of a query for products that are centred as well: sums of weighted unit vectors."""
+
+    image: Array  # (D_image,)
+    text: Array  # (D_text,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Composed:
-    """A query vector (dim,), and how it came about, for ``explain``."""
+    """A query vector (dim,), and how it came about, for ``explain``.
+
+    ``centred`` is None where it would change nothing (one block alone) or means nothing (a joint space).
+    """
 
     vector: Array
     explain: Mapping[str, Any]
+    centred: Centred | None = None
 
 
 def compose(
@@ -49,7 +61,8 @@ def compose(
 ) -> Composed:
     """The query vector, scaled so that its inner product with a product is the weighted mean of similarities:
     cosines for words alone and for pictures alone; in a mixture those of words are centred. ``bridge`` is the share of
-    a picture that goes to the texts of the products that look most like it; None for the encoder's own.
+    a picture that goes to the texts of the products that look most like it, or of words alone that goes to the pictures
+    of the products whose texts are nearest; None for the encoder's own.
 
     Raises MediaError (a query picture), ProductNotFound (an id), ConfigError (nothing to search for).
     """
@@ -60,12 +73,12 @@ def compose(
         "signals": [{"kind": s.kind, "value": _shown(s.value), "weight": s.weight} for s in weighted],
         "centred": parts.centred,
     }
-    parts.add_texts([s for s in weighted if s.kind == "text"], encoder)
-    pictures = [s for s in weighted if s.kind == "image"]
-    if pictures:
-        bridged = Bridge(collection, encoder.spec, bridge)
-        parts.add_images(pictures, encoder, reader, bridged)
-        explain["bridge"] = float(bridged.share)
+    bridged = Bridge(collection, encoder.spec, bridge)
+    words_alone = kinds == {"text"} and all((s.weight or 0.0) > 0 for s in weighted)
+    parts.add_texts([s for s in weighted if s.kind == "text"], encoder, bridged if words_alone else None)
+    parts.add_images([s for s in weighted if s.kind == "image"], encoder, reader, bridged)
+    if "image" in kinds or words_alone:
+        explain["bridge"] = float(bridged.share if "image" in kinds else bridged.text_share)
     parts.add_products([s for s in weighted if s.kind == "id"], collection)
     parts.add_vectors([s for s in weighted if s.kind == "vector"])
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
@@ -74,7 +87,7 @@ def compose(
     vector = parts.vector() / np.float32(total)
     if not vector.any():
         raise ConfigError("the signals of this query cancel each other out; change their weights")
-    return Composed(vector, explain)
+    return Composed(vector, explain, None if words_alone else parts.centred_parts(total))
 
 
 def _shown(value: Any) -> str:
@@ -124,7 +137,10 @@ class _Parts:
         self._fused = np.zeros(fusion.dim, np.float32)
         self._weight = 0.0  # of texts and pictures together
         self._spec = spec
-        self.centred = centred and fusion.name == "blocks" and not spec.joint
+        self._apart = fusion.name == "blocks" and not spec.joint
+        self.centred = centred and self._apart
+        # The same sums, with every part centred and of unit norm.
+        self._image_sum, self._text_sum = np.zeros_like(fusion.image_mean), np.zeros_like(fusion.text_mean)
 
     def vector(self) -> Array:
         if self._image is None and self._text is None:
@@ -134,7 +150,15 @@ class _Parts:
             mixed = mixed * np.float32(self._weight)
         return self._fused + mixed
 
-    def add_texts(self, signals: Sequence[Signal], encoder: Encoder | QueryEncoder) -> None:
+    def centred_parts(self, total: float) -> Centred | None:
+        """Divided by the ``total`` weight; None unless both blocks take part."""
+        if not (self._apart and self._image_sum.any() and self._text_sum.any()):
+            return None
+        return Centred(self._image_sum / np.float32(total), self._text_sum / np.float32(total))
+
+    def add_texts(
+        self, signals: Sequence[Signal], encoder: Encoder | QueryEncoder, bridge: Bridge | None
+    ) -> None:
         """In a joint space words are compared with pictures too, by the encoder's default share."""
         texts = [signal_text(signal) for signal in signals]
         if not texts:
@@ -142,7 +166,14 @@ class _Parts:
         self._weight += sum(abs(signal.weight or 0.0) for signal in signals)
         share = self._share(self._spec.weights.text_on_image)
         for signal, raw in zip(signals, _finite(encoder.encode_query_text(texts).numpy()), strict=True):
-            vector = self._centre(raw, self._spec.query_text_mean) * np.float32(signal.weight or 0.0)
+            weight = np.float32(signal.weight or 0.0)
+            vector = self._centre(raw, self._spec.query_text_mean) * weight
+            self._text_sum += weight * _centred(raw, self._spec.query_text_mean)
+            pictures = bridge.pictures(raw) if bridge else None
+            if bridge and pictures is not None:
+                self._add_text((1 - bridge.text_share) * vector)
+                self._add_image(bridge.text_share * weight * pictures)
+                continue
             self._add_text((1 - share) * vector)
             if share:
                 self._add_image(share * vector)
@@ -154,6 +185,8 @@ class _Parts:
         reader: MediaReader,
         bridge: Bridge,
     ) -> None:
+        if not signals:
+            return
         side = encoder.smallest_side
         pictures: list[Any] = [
             encoder.prepare(load_pixels(signal.value, reader=reader, crop=signal.crop, smallest=side))
@@ -164,7 +197,10 @@ class _Parts:
         for signal, raw in zip(signals, _finite(encoder.encode_prepared(pictures).numpy()), strict=True):
             weight = np.float32(signal.weight or 0.0)
             texts = bridge.texts(raw) if weight > 0 else None
+            other = bridge.share if texts is not None else 0.0
+            self._image_sum += (1 - other) * weight * _centred(raw, self._fusion.image_mean)
             if texts is not None:
+                self._text_sum += bridge.share * weight * texts
                 self._add_image((1 - bridge.share) * weight * raw)
                 self._add_text(bridge.share * weight * texts)
                 continue
@@ -181,19 +217,23 @@ class _Parts:
             vector, has_image, has_text = stored[signal.value]
             if self._fusion.name == "blocks":
                 image, text = self._fusion.split(vector)
+                share = np.float32(signal.weight or 0.0) / np.float32(has_image + has_text or 1)
+                if has_image:
+                    self._image_sum += share * _centred(image, self._fusion.image_mean)
+                if has_text:
+                    self._text_sum += share * _centred(text, self._fusion.text_mean)
                 text = self._centre(text, self._fusion.text_mean)
                 vector = blocks(image * has_image, text * has_text) / np.float32(has_image + has_text or 1)
             self._fused += vector * np.float32(signal.weight or 0.0)
 
     def add_vectors(self, signals: Sequence[Signal]) -> None:
-        """Vectors in the place of fused ones."""
+        """Vectors in the place of fused ones, which nothing is known of."""
+        self._apart = self._apart and not signals
         for signal in signals:
             self._fused += _given_vector(signal.value, self._fusion.dim) * np.float32(signal.weight or 0.0)
 
     def _centre(self, vector: Array, mean: ArrayLike | None) -> Array:
-        if not self.centred or mean is None:
-            return vector
-        return normalise(vector - np.asarray(mean, np.float32))
+        return _centred(vector, mean) if self.centred else vector
 
     def _share(self, share: float) -> float:
         """Only blocks keep the modalities apart; in a mixed vector every signal meets both anyway."""
@@ -204,6 +244,11 @@ class _Parts:
 
     def _add_text(self, vector: Array) -> None:
         self._text = vector if self._text is None else self._text + vector
+
+
+def _centred(vector: Array, mean: ArrayLike | None) -> Array:
+    """Of unit norm; as it is without a mean."""
+    return vector if mean is None else normalise(vector - np.asarray(mean, np.float32))
 
 
 def _finite(vectors: Array) -> Array:

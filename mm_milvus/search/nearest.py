@@ -5,16 +5,16 @@ Milvus returns equal scores in any order, so that two of its pages could show a 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.search.routes import by_score
+from mm_milvus.search.rescore import RESCORED
+from mm_milvus.search.routes import Candidate, by_score
 from mm_milvus.store import MAX_WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     import numpy.typing as npt
 
@@ -22,20 +22,27 @@ if TYPE_CHECKING:
     from mm_milvus.store import Collection
     from mm_milvus.store.filters import Filter
 
-    Ranked = list[tuple[float, str]]  # as by_score sorts: the negative rounded score, and the id
-
 __all__ = ["Nearest"]
 
 
 class Nearest:
-    """Of the products that pass ``filter``, those with the highest inner product with ``vector`` (dim,)."""
+    """Of the products that pass ``filter``, those with the highest inner product with ``vector`` (dim,).
+
+    ``rescore`` may give the first ``RESCORED`` of them another order and other scores.
+    """
 
     def __init__(
-        self, collection: Collection, vector: npt.NDArray[np.float32], filter: Filter | None
+        self,
+        collection: Collection,
+        vector: npt.NDArray[np.float32],
+        filter: Filter | None,
+        rescore: Callable[[Sequence[Candidate]], list[Candidate]] | None = None,
     ) -> None:
         self._collection = collection
         self._vector = vector
         self._filter = filter
+        self._rescore = rescore
+        self._head = RESCORED if rescore else 0
 
     def page(self, limit: int, offset: int, fields: Sequence[str] | None) -> tuple[list[Hit], bool]:
         """The hits of one page, and whether others follow. Raises ConfigError beyond the window of Milvus."""
@@ -43,23 +50,22 @@ class Nearest:
             raise ConfigError(
                 f"offset and limit together must be at most {MAX_WINDOW:,}, got {offset + limit:,}"
             )
-        # With the neighbours of the page, which tell whether equal scores are parted.
-        before, after = min(offset, 1), min(1, MAX_WINDOW - offset - limit)
-        found = self._collection.search(
-            self._vector,
-            filter=self._filter,
-            limit=before + limit + after,
-            offset=offset - before,
-            fields=fields,
-        )
-        page, rest = found[before : before + limit], found[before + limit :]
-        parted = bool(before and page and _tied(found[0], page[0])) or bool(rest and _tied(page[-1], rest[0]))
-        if parted:
-            ranked, ended = self._first(offset + limit)
-            more = not ended or len(ranked) > offset + limit
-            return self._hits(ranked[offset : offset + limit], fields), more
-        page.sort(key=by_score)
-        return page, bool(rest) or (not after and len(page) == limit)
+        if offset >= self._head:
+            # With the neighbours of the page, which tell whether equal scores are parted.
+            before, after = min(offset, 1), min(1, MAX_WINDOW - offset - limit)
+            found = self._collection.search(
+                self._vector,
+                filter=self._filter,
+                limit=before + limit + after,
+                offset=offset - before,
+                fields=fields,
+            )
+            page, rest = found[before : before + limit], found[before + limit :]
+            if not ((before and page and _tied(found[0], page[0])) or (rest and _tied(page[-1], rest[0]))):
+                page.sort(key=by_score)
+                return page, bool(rest) or (not after and len(page) == limit)
+        ranked, ended = self._first(offset + limit)
+        return self._hits(ranked[offset : offset + limit], fields), not ended or len(ranked) > offset + limit
 
     def after(
         self, last: tuple[float, str], seen: int, limit: int, fields: Sequence[str] | None
@@ -72,8 +78,8 @@ class Nearest:
         wanted = seen + limit
         while True:
             ranked, ended = self._first(min(wanted, MAX_WINDOW))
-            rest = [place for place in ranked if place > last]
-            enough = len(rest) > limit and rest[limit - 1][0] != rest[-1][0]
+            rest = self._after(ranked, last, seen)
+            enough = len(rest) > limit and not _tied(rest[limit - 1], rest[-1])
             if not (ended or enough or wanted >= MAX_WINDOW):
                 wanted += limit + wanted // 4
                 continue
@@ -83,24 +89,35 @@ class Nearest:
                 )
             return self._hits(rest[:limit], fields), len(rest) > limit or not ended
 
-    def _first(self, count: int) -> tuple[Ranked, bool]:
-        """The ``count`` best and those that follow, so many that no equals of them are left out; and whether that is
-        all.
+    def _after(self, ranked: list[Candidate], last: tuple[float, str], seen: int) -> list[Candidate]:
+        head = [found.id for found in ranked[: self._head]]
+        if last[1] in head:
+            return ranked[head.index(last[1]) + 1 :]
+        if seen <= self._head and self._head:  # it has gone
+            return ranked[seen:]
+        return [found for found in ranked[self._head :] if by_score(found) > last]
+
+    def _first(self, count: int) -> tuple[list[Candidate], bool]:
+        """The ``count`` best and those that follow, so many that no equals of them are left out; and whether these
+        are all.
         """
+        count = max(count, self._head)
         size = min(count + 1, MAX_WINDOW)
         while True:
             found = self._collection.rank(self._vector, filter=self._filter, limit=size)
-            ranked = sorted((-round(score, 6), id) for id, score in found.items())
+            ranked = sorted(
+                (Candidate(id, score, {"vector": score}) for id, score in found.items()), key=by_score
+            )
             ended = len(ranked) < size
-            if ended or size == MAX_WINDOW or ranked[count - 1][0] != ranked[-1][0]:
-                return ranked, ended
+            if ended or size == MAX_WINDOW or not _tied(ranked[count - 1], ranked[-1]):
+                return (self._rescore(ranked) if self._rescore else ranked), ended
             size = min(4 * size, MAX_WINDOW)
 
-    def _hits(self, ranked: Ranked, fields: Sequence[str] | None) -> list[Hit]:
-        scores = {id: -negative for negative, id in ranked}
-        found = self._collection.get(list(scores), fields, self._collection.consistency)
-        return [replace(hit, score=scores[hit.id]) for hit in found]
+    def _hits(self, candidates: Sequence[Candidate], fields: Sequence[str] | None) -> list[Hit]:
+        by_id = {found.id: found for found in candidates}
+        hits = self._collection.get(list(by_id), fields, self._collection.consistency)
+        return [replace(hit, score=by_id[hit.id].score, scores=by_id[hit.id].scores) for hit in hits]
 
 
-def _tied(one: Hit, other: Hit) -> bool:
+def _tied(one: Hit | Candidate, other: Hit | Candidate) -> bool:
     return by_score(one)[0] == by_score(other)[0]

@@ -21,6 +21,7 @@ from mm_milvus.search.nearest import Nearest
 from mm_milvus.search.order import continued, cursor_after, grouped, position, sorted_by
 from mm_milvus.search.recommend import best_scores
 from mm_milvus.search.relevance import at_least, relevant
+from mm_milvus.search.rescore import Rescorer
 from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of, pool_of, rank
 from mm_milvus.store import MAX_WINDOW
 from mm_milvus.store.filters import And, Filter, Not, ids_filter
@@ -71,7 +72,7 @@ class Searcher:
         started = time.perf_counter()
         if _is_plain(query):
             composed = self._composed(query)
-            hits, total, exact, cursor = self._nearest(query, composed.vector, filter)
+            hits, total, exact, cursor = self._nearest(query, composed, filter)
             explain = {"mode": "vector", **composed.explain}
             ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], False, explain)
         else:
@@ -104,21 +105,24 @@ class Searcher:
         """Raises MediaError (a query picture), ProductNotFound (an id), ConfigError (nothing to search for)."""
         return compose(query.signals, self.collection, self._ready_encoder(), self._reader(), query.bridge)
 
+    def _rescorer(self, composed: Composed) -> Rescorer | None:
+        return Rescorer(composed.centred, self.collection) if composed.centred else None
+
     # --- straight from Milvus ------------------------------------------------------------------------------
 
     def _nearest(
-        self, query: Query, vector: Array, filter: Filter | None
+        self, query: Query, composed: Composed, filter: Filter | None
     ) -> tuple[list[Hit], int, bool, str | None]:
         """By vector alone, in the order in which Milvus has them."""
-        nearest = Nearest(self.collection, vector, filter)
+        nearest = Nearest(self.collection, composed.vector, filter, self._rescorer(composed))
         if query.cursor is None:
             seen = query.offset
             hits, more = nearest.page(query.limit, query.offset, query.fields)
         else:
             last, seen = position(query)
             hits, more = nearest.after(last, seen, query.limit, query.fields)
-        if query.explain:
-            hits = [replace(hit, scores={"vector": hit.score}) for hit in hits]
+        explained = ({"vector": hit.score, **hit.scores} if query.explain else {} for hit in hits)
+        hits = [replace(hit, scores=scores) for hit, scores in zip(hits, explained, strict=True)]
         seen += len(hits)
         cursor = cursor_after(query, by_score(hits[-1]), seen) if more and hits else None
         ended = not more and query.cursor is None and (hits or not query.offset)
@@ -157,6 +161,9 @@ class Searcher:
         ranking = rank(query, vector, self.collection, self._indexes, filter, pool)
         if composed:
             ranking = replace(ranking, explain={**ranking.explain, **composed.explain})
+            rescore = self._rescorer(composed)
+            if rescore and mode_of(query) == "vector":
+                ranking = replace(ranking, candidates=rescore(ranking.candidates))
         return ranking if query.min_score is None else relevant(ranking, query, vector, self.collection)
 
     def _by_example(self, query: Query, filter: Filter | None, pool: int) -> Ranking:

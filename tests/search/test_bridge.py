@@ -18,7 +18,7 @@ HALF = DIM // 2
 
 class Spec:
     joint = False
-    weights = DefaultWeights(bridge=0.3)
+    weights = DefaultWeights(bridge=0.3, text_bridge=0.02)
 
 
 def halves(image: list[float], text: list[float]) -> np.ndarray:
@@ -48,6 +48,31 @@ def test_the_texts_of_the_nearest_pictures_by_hand(store: Store, name: str) -> N
     assert Bridge(collection, spec, 0.5).share == pytest.approx(0.5)
     collection.delete_ids([found.id for found in collection.scan() if found.has_text])
     assert Bridge(collection, spec).texts(np.array(near, np.float32)) is None
+
+
+def test_the_pictures_of_the_nearest_texts_by_hand(store: Store, name: str) -> None:
+    collection = store.create(name, stamp(store))
+    mean = collection.stamp.image_mean
+    words = [0, 0, 1.0, 0]
+    rows = [
+        row("near", halves([1.0, 0, 0, 0], words), title="x"),
+        row("less", halves([0, 1.0, 0, 0], [0, 0, 0.6, 0.8]), title="x"),
+        replace(row("no picture", halves([0, 0, 9.0, 0], words), title="x"), has_image=False),
+        *(row(f"far {n}", halves([0, 0, 0, 1.0], [1.0, 0, 0, 0]), title="x") for n in range(4)),
+    ]
+    collection.write(rows)
+    collection.flush()
+    spec: Any = Spec
+    asked = np.array(words, np.float32)
+    assert Bridge(collection, spec).pictures(asked) is None  # every product has a text
+    collection.write([row("no text", halves([0, 0, 0, 9.0], words))])
+    collection.flush()
+    found = Bridge(collection, spec).pictures(asked)
+    first, second = np.array([1.0, 0, 0, 0]) - mean, np.array([0, 1.0, 0, 0]) - mean
+    expected = first + 0.6**3 * second
+    assert found == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+    assert Bridge(collection, spec, 0.0).pictures(asked) is None
+    assert Bridge(collection, spec).text_share == pytest.approx(0.02)
 
 
 def test_a_joint_space_needs_no_bridge(store: Store, name: str) -> None:
