@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .calibrate import calibrate
 from .collection import collections, delete, drop, get, info
 from .demo import demo_catalog
 from .doctor import doctor
@@ -46,7 +47,7 @@ def cli() -> None:
     """
 
 
-for command in (ingest, verify, query, info, get, collections, delete, drop, doctor, demo_catalog):
+for command in (ingest, verify, query, calibrate, info, get, collections, delete, drop, doctor, demo_catalog):
     cli.add_command(command)
 
 

@@ -59,6 +59,7 @@ class QueryOptions(TypedDict, total=False):
     alpha: float
     combine: Literal["weighted", "rrf"]
     strategy: Literal["average_vector", "best_score"]
+    composition: Literal["sum", "product", "slerp"]
     bridge: float | None
     min_score: float | None
     boosts: Boost | Sequence[Boost]

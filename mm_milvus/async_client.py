@@ -13,7 +13,7 @@ from mm_milvus.records import Hit, IngestReport, Page, Query, VerifyReport
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -99,6 +99,9 @@ class AsyncClient:
         self, ids: str | Sequence[str] | None = None, *, filter: str | Condition | None = None
     ) -> int:
         return await self._run(self._client.delete, ids, filter=filter)
+
+    async def calibrate(self, queries: Iterable[str] | str | os.PathLike[str] | None) -> int:
+        return await self._run(self._client.calibrate, queries)
 
     async def info(self) -> CollectionInfo:
         return await self._run(self._client.info)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mm_milvus.arguments import IngestOptions, QueryOptions, as_list, entries, ids_of, listed, query_fields
@@ -270,6 +270,26 @@ class Client:
                 for field in collection.stamp.schema.fields
             ),
         )
+
+    def calibrate(self, queries: Iterable[str] | str | os.PathLike[str] | None) -> int:
+        """Lets the shop's own queries say what all query texts have in common, where they are mixed with pictures.
+
+        ``queries`` are texts, or a UTF-8 file of one query a line; None goes back to the encoder's generic ones.
+        Stored vectors stay as they are. Returns the number of distinct queries; fewer than 20 are a ConfigError.
+        """
+        from mm_milvus.search.calibrate import query_mean, read_queries
+
+        stamp = self._open().stamp
+        mean, count = None, 0
+        if queries is not None:
+            texts = read_queries(queries) if isinstance(queries, str | os.PathLike) else queries
+            encoder = self._encoder(stamp)
+            stamp.check_encoder(encoder.spec, self.settings.collection)
+            mean, count = query_mean(texts, encoder)
+        changed = replace(stamp, query_text_mean=mean, calibrated_by=count)
+        self._connect().restamp(self.settings.collection, changed)
+        self._collection = None
+        return count
 
     def collections(self) -> list[str]:
         """Names of all collections of the database."""

@@ -203,6 +203,9 @@ class Query:
     combine: Literal["weighted", "rrf"] = "weighted"
     # Several signals at once: near their weighted mean, or near the best one and not nearer to one that pushes away.
     strategy: Literal["average_vector", "best_score"] = "average_vector"
+    # Words beside pictures or products: a weighted sum of similarities; their product, which asks for both; or, in a
+    # joint space, one vector between the picture's and the words'.
+    composition: Literal["sum", "product", "slerp"] = "sum"
     # Where the encoder has no joint space: the share of a picture that goes to the texts of the products that look most
     # like it, or of words alone that goes to the pictures of the nearest texts. None: the encoder's own, 0: none.
     bridge: float | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["blocks", "fill_missing", "hadamard", "normalise", "weighted_sum"]
+__all__ = ["blocks", "fill_missing", "hadamard", "normalise", "slerp", "weighted_sum"]
 
 
 def normalise(vectors: Array) -> Array:
@@ -50,3 +50,15 @@ def weighted_sum(image: Array, text: Array, image_weight: float = 0.5, text_weig
 def hadamard(image: Array, text: Array) -> Array:
     """normalise(v_image * v_text), element by element, of shape (N, D); D is common to both."""
     return normalise(image * text)
+
+
+def slerp(start: Array, end: Array, share: float) -> Array:
+    """The unit vector (D,) on the great circle from ``start`` to ``end``, both of unit norm, at ``share`` (0..1).
+
+    Shoemake 1985: sin((1 - t) w) / sin w * a + sin(t w) / sin w * b, w being the angle between them.
+    """
+    angle = float(np.arccos(np.clip(start @ end, -1.0, 1.0)))
+    if np.sin(angle) < 1e-6:  # no great circle, or every one
+        return normalise(((1 - share) * start + share * end).astype(np.float32))
+    mixed: Array = (np.sin((1 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+    return mixed.astype(np.float32)

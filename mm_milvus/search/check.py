@@ -43,6 +43,8 @@ def check_query(query: Query, collection: Collection) -> None:
         raise ConfigError(f"combine is 'weighted' or 'rrf', not {query.combine!r}")
     if query.strategy not in ("average_vector", "best_score"):
         raise ConfigError(f"the strategy is 'average_vector' or 'best_score', not {query.strategy!r}")
+    if query.composition not in ("sum", "product", "slerp"):
+        raise ConfigError(f"the composition is 'sum', 'product' or 'slerp', not {query.composition!r}")
     if not query.signals:
         _check_browse(query)
     if mode_of(query) != "vector" and query.strategy == "best_score":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mm_milvus.search.compose import signal_text
+from mm_milvus.search.parts import signal_text
 from mm_milvus.search.routes import Candidate, Ranking, word_signals
 from mm_milvus.store.tokens import tokenize
 

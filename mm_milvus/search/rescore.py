@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mm_milvus.fusion import normalise
+from mm_milvus.fusion import blocks, normalise
 from mm_milvus.search.routes import Candidate, by_score
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mm_milvus.search.compose import Centred
+    from mm_milvus.search.parts import Centred
     from mm_milvus.store import Collection
+
+    Array = npt.NDArray[np.float32]
 
 __all__ = ["RESCORED", "Rescorer"]
 
@@ -28,17 +30,24 @@ __all__ = ["RESCORED", "Rescorer"]
 RESCORED = 100
 
 
+_PENALTY = 0.1
+
+
 class Rescorer:
     """Orders the first ``RESCORED`` candidates anew; the others follow as they were."""
 
-    def __init__(self, query: Centred, collection: Collection) -> None:
+    def __init__(self, query: Centred, composition: str, collection: Collection) -> None:
         self._query = query
+        self._composition = composition
         self._collection = collection
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Their ``score`` becomes the weighted mean of centred cosines, ``scores["vector"]`` keeps what it was.
 
-        A modality that a product lacks counts as its expectation, which is 0.
+        A modality that a product lacks counts as its expectation, which is 0. By the composition "product" the score
+        is w o - .1 (w + o)^2, with the similarities w of the words and o of all else from 0 to 1, the best candidate
+        having 1: both have to be there, and one alone is a blemish (the corner detector of Harris and Stephens 1988,
+        as BASIC composes queries).
         """
         head = candidates[:RESCORED]
         stored = self._collection.vectors([found.id for found in head], self._collection.consistency)
@@ -51,12 +60,13 @@ class Rescorer:
             ]
         return [*sorted(known, key=by_score), *candidates[RESCORED:]]
 
-    def _scores(self, fused: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _scores(self, fused: Array) -> Array:
         """Stored vectors (N, dim) -> (N,)."""
         fusion = self._collection.stamp.vectors
         image, text = fusion.split(fused)
-        scores: npt.NDArray[np.float32] = (
-            normalise(image - fusion.image_mean) @ self._query.image
-            + normalise(text - fusion.text_mean) @ self._query.text
-        )
-        return scores
+        centred = blocks(normalise(image - fusion.image_mean), normalise(text - fusion.text_mean))
+        words, others = centred @ self._query.words, centred @ self._query.others
+        if self._composition != "product":
+            return np.asarray(words + others)
+        words, others = (side.clip(0) / max(float(side.max()), 1e-9) for side in (words, others))
+        return np.asarray(words * others - _PENALTY * (words + others) ** 2)

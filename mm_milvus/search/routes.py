@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.search.compose import signal_text
+from mm_milvus.search.parts import signal_text
 from mm_milvus.store.tokens import tokenize
 
 if TYPE_CHECKING:

@@ -14,11 +14,12 @@ from mm_milvus.records import FacetCounts, Hit, Page, Query
 from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
-from mm_milvus.search.compose import Composed, compose, signal_text, weigh
+from mm_milvus.search.compose import Composed, compose, weigh
 from mm_milvus.search.facets import count_values
 from mm_milvus.search.indexes import Indexes
 from mm_milvus.search.nearest import Nearest
 from mm_milvus.search.order import continued, cursor_after, grouped, position, sorted_by
+from mm_milvus.search.parts import signal_text
 from mm_milvus.search.recommend import best_scores
 from mm_milvus.search.relevance import at_least, relevant
 from mm_milvus.search.rescore import Rescorer
@@ -103,10 +104,12 @@ class Searcher:
 
     def _composed(self, query: Query) -> Composed:
         """Raises MediaError (a query picture), ProductNotFound (an id), ConfigError (nothing to search for)."""
-        return compose(query.signals, self.collection, self._ready_encoder(), self._reader(), query.bridge)
+        return compose(query, self.collection, self._ready_encoder(), self._reader())
 
     def _rescorer(self, composed: Composed) -> Rescorer | None:
-        return Rescorer(composed.centred, self.collection) if composed.centred else None
+        if not (composed.rescored and composed.centred):
+            return None
+        return Rescorer(composed.centred, composed.composition, self.collection)
 
     # --- straight from Milvus ------------------------------------------------------------------------------
 

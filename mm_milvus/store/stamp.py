@@ -45,6 +45,9 @@ class Stamp:
     vector_dtype: str = "float32"
     partition_key: str | None = None
     created_by: str = ""
+    # (D_text,) mean of the shop's own queries, and how many they were; None: the encoder's. Only queries depend on it.
+    query_text_mean: npt.NDArray[np.float32] | None = None
+    calibrated_by: int = 0
     schema_version: int = field(default=SCHEMA_VERSION)
 
     @property
@@ -104,6 +107,7 @@ class Stamp:
             "max_chars": self.max_chars,
             "vector_dtype": self.vector_dtype,
             "partition_key": self.partition_key,
+            "calibrated_by": self.calibrated_by,
             "created_by": self.created_by,
             "schema_version": self.schema_version,
         }
@@ -114,6 +118,8 @@ class Stamp:
         del values["image_dim"], values["text_dim"], values["dim"]
         values["image_mean"] = _pack(self.image_mean)
         values["text_mean"] = _pack(self.text_mean)
+        if self.query_text_mean is not None:
+            values["query_text_mean"] = _pack(self.query_text_mean)
         values["schema"] = [[f.name, f.type.value, f.typed] for f in self.schema.fields]
         return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
@@ -128,6 +134,8 @@ class Stamp:
                 )
             values["image_mean"] = _unpack(values["image_mean"])
             values["text_mean"] = _unpack(values["text_mean"])
+            if "query_text_mean" in values:
+                values["query_text_mean"] = _unpack(values["query_text_mean"])
             values["text_fields"] = tuple(values["text_fields"])
             values["schema"] = Schema(
                 tuple(Field(n, FieldType(t), typed) for n, t, typed in values["schema"])
