@@ -53,7 +53,7 @@ def render(query: Query, page: Page) -> str:
 <h1 class="hidden">Products for this query</h1>
 <ul class="signals" aria-label="Query">
 {_signals(query)}</ul>
-<div class="meta"><p>{_text(summary(page))}</p>{_filter(query.filter)}</div>
+<div class="meta"><p>{_text(summary(page, query))}</p>{_filter(query.filter)}</div>
 </header>
 <main>
 {answer}

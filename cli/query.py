@@ -150,7 +150,7 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
         return
     from .table import facet_lines
 
-    _print_table(page, asked.fields)
+    _print_table(page, asked)
     for line in facet_lines(page):
         say(line)
     if html:
@@ -192,13 +192,13 @@ def _with_title(asked: Query, shop: Client) -> Query:
     return replace(asked, fields=("title", *asked.fields))
 
 
-def _print_table(page: Page, fields: tuple[str, ...] | None) -> None:
+def _print_table(page: Page, asked: Query) -> None:
     from .table import page_table, summary
 
     if page.hits:
-        print_table(page_table(page, width=terminal_width(), fields=fields))
+        print_table(page_table(page, width=terminal_width(), fields=asked.fields))
         say("")
-    say(summary(page))
+    say(summary(page, asked))
 
 
 def _write_page(file: str, asked: Query, page: Page) -> None:

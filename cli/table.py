@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .text import decimals, is_number, one_line, plain, products, shown_value
+from .text import counted, decimals, is_number, one_line, plain, products, shown_value
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mm_milvus.records import Hit, Page
+    from mm_milvus.records import Hit, Page, Query
 
 __all__ = ["attribute_names", "facet_lines", "page_table", "summary"]
 
@@ -75,7 +75,7 @@ def facet_lines(page: Page) -> Iterator[str]:
         parts = [f"{plain(value)} {count:,}" for value, count in facet.counts]
         parts += [f"{_range(low, high)} {count:,}" for low, high, count in facet.ranges]
         if facet.others:
-            parts.append(f"{facet.others:,} more values")
+            parts.append(counted(facet.others, "more value"))
         if facet.min is not None and facet.max is not None:
             parts.append(f"from {plain(facet.min)} to {plain(facet.max)}")
         if facet.missing:
@@ -90,17 +90,22 @@ def _range(low: float | None, high: float | None) -> str:
     return f"{plain(low)} and more" if high is None else f"{plain(low)} to {plain(high)}"
 
 
-def summary(page: Page) -> str:
-    """``5 of 84 products · 31 ms``, with the ranks instead of the count after an offset."""
+def summary(page: Page, query: Query) -> str:
+    """``5 of 84 products · 31 ms``, with the ranks instead of the count after an offset, in groups if asked for."""
+    grouped = query.group_by is not None
+    total = counted(page.total, "group") if grouped else products(page.total)
     if not page.hits:
-        return (
-            f"no products from rank {page.offset + 1} on: {page.total} match"
-            if page.total
-            else "no products match"
-        )
-    shown = f"{page.offset + 1}-{page.offset + len(page.hits)}" if page.offset else f"{len(page.hits)}"
+        if not page.total:
+            return "no products match"
+        found = f"{total} match" if grouped else f"{page.total} match"
+        return f"no products from {'group' if grouped else 'rank'} {page.offset + 1} on: {found}"
     bound = "" if page.total_exact else "at least "
-    return f"{shown} of {bound}{products(page.total)} · {page.took_ms:.0f} ms"
+    if grouped and query.group_size > 1:
+        shown = f"{products(len(page.hits))} out of"
+    else:
+        last = page.offset + len(page.hits)
+        shown = f"{page.offset + 1}-{last} of" if page.offset else f"{len(page.hits)} of"
+    return f"{shown} {bound}{total} · {page.took_ms:.0f} ms"
 
 
 def attribute_names(hits: Sequence[Hit]) -> list[str]:

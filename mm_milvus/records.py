@@ -271,7 +271,8 @@ class FacetCounts:
 class Page:
     """The answer to a query: hits in falling score.
 
-    ``total`` counts the products that pass the filter; it is a lower bound where ``total_exact`` is false.
+    ``total`` counts the products that pass the filter, or with ``group_by`` their groups; it is a lower bound where
+    ``total_exact`` is false.
     """
 
     hits: tuple[Hit, ...]
