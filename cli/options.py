@@ -20,6 +20,7 @@ __all__ = [
     "ingest_options",
     "json_option",
     "open_shop",
+    "private_hosts_option",
     "search_options",
     "settings",
     "shared_options",
@@ -118,6 +119,13 @@ shared_options = compose(
     json_option,
 )
 
+private_hosts_option = setting(
+    "--allow-private-hosts",
+    is_flag=True,
+    default=None,
+    help="Let picture URLs point into private networks. Default: refused.",
+)
+
 search_options = compose(
     setting(
         "--ef",
@@ -180,12 +188,7 @@ catalog_options = compose(
         metavar="DIR",
         help="Folder outside the catalog's own that pictures may come from. Repeatable. Default: none.",
     ),
-    setting(
-        "--allow-private-hosts",
-        is_flag=True,
-        default=None,
-        help="Let picture URLs point into private networks. Default: refused.",
-    ),
+    private_hosts_option,
     setting(
         "--refetch",
         "refetch",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import open_shop, search_options, shared_options
+from .options import open_shop, private_hosts_option, search_options, shared_options
 from .output import print_json, print_table, say, terminal_width
 from .values import boost, crop, facet, names, signal_of, sort
 
@@ -125,6 +125,7 @@ __all__ = ["query"]
 @click.option("--cursor", metavar="CURSOR", help="Go on after the page that printed this cursor with --json.")
 @click.option("--explain", is_flag=True, help="Also show what each route gave.")
 @click.option("--html", metavar="FILE", help="Also write the answer as a web page with the pictures in it.")
+@private_hosts_option
 @search_options
 @shared_options
 def query(html: str | None, as_json: bool, **parts: Any) -> None:

@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 from mm_milvus_cli.main import cli
 from PIL import Image, ImageDraw
 
+from tests.ingest.picture_host import picture_host
+
 COLORS = {"red": (200, 20, 30), "blue": (20, 60, 200), "green": (20, 140, 60)}
 Shop = Callable[..., Result]
 
@@ -114,6 +116,14 @@ def test_a_second_ingest_changes_nothing_and_json_is_all_that_is_printed(folder:
     report = json.loads(done.stdout)
     assert (report["read"], report["written"], report["unchanged"], report["rejected"]) == (7, 0, 6, 1)
     assert done.stderr == ""
+
+
+def test_a_query_picture_on_a_private_host_needs_the_option_that_the_error_names(shop: Shop) -> None:
+    with picture_host() as host:
+        host.numbers["0"] = 0
+        asked = ["query", "--image", host.url(0), "--limit", "1", "--json"]
+        assert "use --allow-private-hosts if you trust it" in shop(*asked, expect=5).stderr
+        assert len(json.loads(shop(*asked, "--allow-private-hosts").stdout)["hits"]) == 1
 
 
 def test_too_many_rejects_exit_with_4_after_the_report(folder: Path, shop: Shop) -> None:
