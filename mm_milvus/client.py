@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from mm_milvus.arguments import IngestOptions, QueryOptions, as_list, entries, ids_of, listed, query_fields
+from mm_milvus.arguments import (
+    IngestOptions,
+    QueryOptions,
+    as_list,
+    entries,
+    ids_of,
+    ingest_fields,
+    query_fields,
+)
 from mm_milvus.config import Settings, load_settings
 from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound
 from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
@@ -116,7 +124,7 @@ class Client:
         from mm_milvus import ingest
         from mm_milvus.store import Store
 
-        settings = self.settings.replace(**listed(options))
+        settings = self.settings.replace(**ingest_fields(options))
         if settings.dry_run:
             raise ConfigError("dry_run is set, and an ingest would store products: call preview() instead")
         stamp = self._existing_stamp()
@@ -153,7 +161,7 @@ class Client:
         """
         from mm_milvus import ingest
 
-        settings = self.settings.replace(**listed(options))
+        settings = self.settings.replace(**ingest_fields(options))
         collection = self._open()
         catalog = ingest.open_source(source, settings, collection.stamp)
         return ingest.verify(catalog, collection, settings, progress)
@@ -162,7 +170,7 @@ class Client:
         """What ``ingest`` would do: mapping, schema, text template, first rejects. Does not touch Milvus."""
         from mm_milvus import ingest
 
-        return ingest.preview(source, self.settings.replace(**listed(options)))
+        return ingest.preview(source, self.settings.replace(**ingest_fields(options)))
 
     # --- products out --------------------------------------------------------------------------------------
 

@@ -61,6 +61,62 @@ def test_a_wrong_argument_is_one_line(shop: Client, arguments: dict[str, Any], m
         shop.query(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"facet": "price"}, "unknown option 'facet'; did you mean facets?"),
+        ({"groupby": "price"}, "unknown option 'groupby'; did you mean group_by?"),
+        ({"like": ["0"]}, "unknown option 'like'; use recommend()"),
+        ({"unlike": "0"}, "unknown option 'unlike'; use recommend()"),
+        ({"imge": "x.jpg"}, "unknown option 'imge'; did you mean image or bridge?"),
+        ({"zzz": 1}, "unknown option 'zzz'; there are filter, limit, offset,"),
+    ],
+)
+def test_an_unknown_option_names_those_it_is_like(
+    shop: Client, arguments: dict[str, Any], message: str
+) -> None:
+    def refused(error: pytest.ExceptionInfo[ConfigError]) -> bool:
+        return str(error.value).startswith(message) and "\n" not in str(error.value)
+
+    with pytest.raises(ConfigError) as caught:
+        shop.query("red", **arguments)
+    assert refused(caught)
+    if "like" in arguments or "unlike" in arguments:
+        return
+    with pytest.raises(ConfigError) as caught:
+        shop.recommend("0", **arguments)
+    assert refused(caught)
+    with pytest.raises(ConfigError) as caught:
+        shop.similar("0", **arguments)
+    assert refused(caught)
+
+
+def test_an_unknown_option_of_an_ingest_names_those_it_is_like(shop: Client, tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "title": "b"}\n', encoding="utf-8")
+    for call in (shop.ingest, shop.preview, shop.verify):
+        with pytest.raises(ConfigError, match=r"^unknown option 'maping'; did you mean mapping\?$"):
+            call(tmp_path / "c.jsonl", maping={})  # type: ignore[operator]
+        with pytest.raises(ConfigError, match=r"setting of the client: Client\(config=Settings\(encoder"):
+            call(tmp_path / "c.jsonl", encoder="offline")  # type: ignore[operator]
+
+
+def test_options_may_be_written_as_on_the_command_line(shop: Client) -> None:
+    page = shop.query("shirt", facets="price=1,2", sort="-price", boosts="recency:price=30", explain=True)
+    assert [hit.id for hit in page] == ["2", "1", "0"]
+    assert page.facets[0].ranges == ((None, 1.0, 1), (1.0, 2.0, 1), (2.0, None, 1))
+    several = shop.query("shirt", facets=["title", "price=2"], sort=["price"], boosts=["first:price"])
+    assert [facet.field for facet in several.facets] == ["title", "price"]
+    assert [hit.id for hit in shop.query("red shirt", boosts="first:price")][-1] == "0"
+    assert shop.query("shirt", facets=None, sort=None, boosts=None).total == 3
+    for arguments, message in (
+        ({"facets": "price=a"}, "expected FIELD or FIELD=NUMBER,NUMBER,..., got 'price=a'"),
+        ({"sort": "-"}, "expected the name of an attribute"),
+        ({"boosts": "fist:price"}, "expected multiply, add, recency, first, then :FIELD"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            shop.query("shirt", **arguments)  # type: ignore[arg-type]
+
+
 def test_count(shop: Client) -> None:
     assert (shop.count(), shop.count("price >= 1"), shop.count("price > 9")) == (3, 2, 0)
 
