@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mm_milvus.errors import TooManyRejects
+
 from .output import print_fields, say
-from .text import one_line, products
+from .text import counted, one_line, products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,9 +73,12 @@ def picture_warning(report: IngestReport) -> str | None:
     stored = report.written + report.unchanged
     if 2 * report.kept <= stored:
         return None
+    # Reasons of other kinds say themselves what helps.
+    misplaced = any("no such file" in problem for problem in report.problems)
+    hint = " (relative paths start at the catalog, or at --image-root DIR)" if misplaced else ""
     return (
         f"warning: {report.kept:,} of {products(stored)} {'lacks' if stored == 1 else 'lack'} a picture that the "
-        "catalog names; see the reasons above (--allow-root DIR lets pictures lie outside the catalog's folder)"
+        f"catalog names; see the reasons above{hint}"
     )
 
 
@@ -87,6 +92,8 @@ def preview_dict(preview: Preview) -> dict[str, Any]:
         "text_fields": list(preview.text_fields),
         "texts": [{"id": id, "text": text} for id, text in preview.texts],
         "rows_read": preview.rows_read,
+        "rows_rejected": preview.rows_rejected,
+        "too_many_rejects": preview.too_many_rejects,
         "rejected": [_rejected_dict(rejected) for rejected in preview.rejected],
     }
 
@@ -98,9 +105,13 @@ def _rejected_dict(rejected: Rejected) -> dict[str, Any]:
 
 def print_preview(preview: Preview) -> None:
     """Mapping, inferred schema, rendered texts and the first rejects. Nothing of it is stored."""
-    say(
-        f"{one_line(str(preview.source))}: {preview.kind}, {preview.rows_read:,} rows looked at, nothing stored"
-    )
+    looked_at = f"{counted(preview.rows_read, 'row')} looked at, {preview.rows_rejected:,} would be rejected"
+    say(f"{one_line(str(preview.source))}: {preview.kind}, {looked_at}, nothing stored")
+    if preview.too_many_rejects:
+        say(
+            f"an ingest would store the others and exit with {TooManyRejects.exit_code}: that is more than the "
+            "--max-reject-rate allows"
+        )
     say(mapping_line(preview))
     say(_text_line(preview.text_fields))
     if fields := preview.schema.fields:

@@ -57,6 +57,10 @@ class Preview:
     rows_estimate: int | None  # of the whole catalog
     rejected: tuple[Rejected, ...]  # the first 20; ``kept`` where only a picture of the first 100 rows fails
     rejected_count: int  # of all that were found
+    rows_rejected: int  # of ``rows_read``: those that an ingest would refuse
+    too_many_rejects: (
+        bool  # more than ``max_reject_rate`` allows: an ingest of these rows would raise TooManyRejects
+    )
 
 
 def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
@@ -67,6 +71,7 @@ def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
     products = [row for row in rows if isinstance(row, Product)]
     rejected = [row for row in rows if isinstance(row, Rejected)]
     rejected += _unreadable_pictures(catalog, text_fields, products[:_PREVIEW_PICTURES], settings)
+    refused = sum(not row.kept for row in rejected)
     return Preview(
         source=str(source),
         kind=catalog.kind,
@@ -78,6 +83,8 @@ def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
         rows_estimate=catalog.estimate() if len(rows) == _PREVIEW_ROWS else len(rows),
         rejected=tuple(sorted(rejected, key=lambda row: row.line)[:20]),
         rejected_count=len(rejected),
+        rows_rejected=refused,
+        too_many_rejects=bool(rows) and refused / len(rows) > settings.max_reject_rate,
     )
 
 
@@ -93,18 +100,29 @@ def _unreadable_pictures(
     catalog: Catalog, text_fields: Sequence[str], products: Sequence[Product], settings: Settings
 ) -> Iterator[Rejected]:
     """Products whose picture file cannot be read: a wrong path is what most often goes wrong with a new catalog."""
+    # Of a folder of pictures nothing would be left.
+    keeps = settings.missing_image == "keep" and catalog.kind != "directory"
     with Pictures(catalog.root, settings) as pictures:
         for product in products:
-            for reference in product.images:
-                try:
-                    if not is_url(reference):
-                        decode_pixels(pictures.fetch(reference).data, smallest=1)
-                except MediaError as error:
-                    text = render_text(product.attributes, text_fields, 1)
-                    kept = bool(text or product.images[1:]) and settings.missing_image == "keep"
-                    yield Rejected(
-                        product.line, product.id, error.stage, str(error), product.record, kept=kept
-                    )
+            wanted = product.images[:1] if settings.images == "first" else product.images
+            failures = [error for image in wanted if (error := _failure(pictures, image)) is not None]
+            if failures:
+                left = render_text(product.attributes, text_fields, 1) or len(failures) < len(wanted)
+                reason = "; ".join(map(str, failures))
+                stage = failures[0].stage
+                yield Rejected(
+                    product.line, product.id, stage, reason, product.record, kept=bool(keeps and left)
+                )
+
+
+def _failure(pictures: Pictures, reference: str) -> MediaError | None:
+    """Why a picture file cannot be read; a URL is not asked for."""
+    try:
+        if not is_url(reference):
+            decode_pixels(pictures.fetch(reference).data, smallest=1)
+    except MediaError as error:
+        return error
+    return None
 
 
 def open_source(source: str | os.PathLike[str], settings: Settings, stamp: Stamp | None) -> Catalog:

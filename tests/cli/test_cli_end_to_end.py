@@ -78,8 +78,14 @@ def test_a_dry_run_shows_everything_and_stores_nothing(folder: Path, tmp_path: P
     assert ["price", "varchar", "column"] in [line.split() for line in text.stdout.splitlines()]
     assert "red-ball: red ball [bold]rouge[/bold] 红色" in text.stdout
     assert "line 7: map: " in text.stdout
+    told = "an ingest would store the others and exit with 4: that is more than the --max-reject-rate allows"
+    lines = text.stdout.splitlines()
+    assert lines[0].endswith("catalog.jsonl: jsonl, 7 rows looked at, 1 would be rejected, nothing stored")
+    assert lines[1] == told
+    assert told not in CliRunner().invoke(cli, [*args, "--max-reject-rate", "0.2"]).stdout
     found = json.loads(CliRunner().invoke(cli, [*args, "--json"]).stdout)
     assert (found["rows_read"], found["kind"]) == (7, "jsonl")
+    assert (found["rows_rejected"], found["too_many_rejects"]) == (1, True)
     assert {"name": "price", "type": "varchar", "typed": True} in found["fields"]
     assert [(reject["line"], reject["stage"]) for reject in found["rejected"]] == [(7, "map")]
     assert not uri.exists()
@@ -103,7 +109,13 @@ def test_an_ingest_says_what_went_wrong_with_its_pictures(tmp_path: Path) -> Non
     assert lines[2].startswith("  3 × fetch, first on line 1: ")
     assert done.stderr == (
         "warning: 3 of 3 products lack a picture that the catalog names; see the reasons above "
-        "(--allow-root DIR lets pictures lie outside the catalog's folder)\n"
+        "(relative paths start at the catalog, or at --image-root DIR)\n"
+    )
+    rows = [row | {"image": "http://127.0.0.1:1/a.png"} for row in rows]
+    catalog.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    done = _run(tmp_path, "ingest", str(catalog), "--allow-private-hosts", "--url-timeout", "1")
+    assert done.stderr == (
+        "warning: 3 of 3 products lack a picture that the catalog names; see the reasons above\n"
     )
     catalog.write_text('{"id": "a", "title": "shoe"}\n', encoding="utf-8")
     done = _run(tmp_path, "ingest", str(catalog), "--collection", "words")
