@@ -333,6 +333,7 @@ class IngestReport:
     stopped: str | None = None  # why the catalog was not read to its end, None when it was
     text_fields: tuple[str, ...] = ()  # the attributes that were embedded as text
     problems: tuple[str, ...] = ()  # one line per stage that refused something: how often, and the first case
+    notices: tuple[str, ...] = ()  # what went well and may still surprise, a line each
 
     @property
     def rows_per_second(self) -> float:
@@ -345,6 +346,7 @@ class IngestReport:
             "stages": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
             "text_fields": list(self.text_fields),
             "problems": list(self.problems),
+            "notices": list(self.notices),
         }
 
 

@@ -17,7 +17,7 @@ from mm_milvus.errors import MediaError, StampMismatch
 from mm_milvus.fusion import Fusion
 from mm_milvus.ingest.pictures import Pictures, is_url
 from mm_milvus.media import decode_pixels
-from mm_milvus.records import FieldType, Product, Rejected, Schema
+from mm_milvus.records import Field, FieldType, Product, Rejected, Schema
 from mm_milvus.store import Stamp, storable
 
 if TYPE_CHECKING:
@@ -137,7 +137,20 @@ def open_source(source: str | os.PathLike[str], settings: Settings, stamp: Stamp
     # Text such as "0,5" or "yes" in a CSV is read as the collection's numbers and flags, as if they were set again.
     strict = {name: kind for name, kind in known.items() if kind in _WRITTEN_AS_TEXT}
     again = settings.replace(types=strict | settings.types)
-    return open_catalog(source, again, schema=Schema(stamp.schema.fields + added))
+    catalog = open_catalog(source, again, schema=Schema(stamp.schema.fields + added))
+    if settings.text_fields is None:
+        catalog.notices = tuple(_not_embedded(added, stamp, settings))
+    return catalog
+
+
+def _not_embedded(added: tuple[Field, ...], stamp: Stamp, settings: Settings) -> Iterator[str]:
+    """Attributes that a new collection would embed and that come too late for this one. Told once: then it has them."""
+    if late := choose_text_fields(Schema(added), settings):
+        are, them = ("is", "it") if len(late) == 1 else ("are", "them")
+        yield (
+            f"this collection embeds {', '.join(stamp.text_fields) or 'no text'}: {', '.join(late)} {are} stored and "
+            f"can be filtered by, but words do not find {them}; a new --collection would embed {them}"
+        )
 
 
 def open_target(

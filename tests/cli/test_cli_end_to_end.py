@@ -123,6 +123,16 @@ def test_an_ingest_says_what_went_wrong_with_its_pictures(tmp_path: Path) -> Non
     assert done.stderr == ""
 
 
+def test_an_ingest_notes_words_that_come_too_late_to_be_embedded(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.jsonl"
+    catalog.write_text('{"id": "a", "title": "shoe"}\n', encoding="utf-8")
+    assert _run(tmp_path, "ingest", str(catalog)).stderr == ""
+    catalog.write_text('{"id": "a", "title": "shoe", "brand": "Acme"}\n', encoding="utf-8")
+    told = _run(tmp_path, "ingest", str(catalog)).stderr
+    assert told.startswith("note: this collection embeds title: brand is stored and can be filtered by, but ")
+    assert told.count("\n") == 1
+
+
 def test_a_second_ingest_changes_nothing_and_json_is_all_that_is_printed(folder: Path, shop: Shop) -> None:
     done = shop("ingest", str(folder / "catalog.jsonl"), "--max-reject-rate", "0.2", "--json")
     report = json.loads(done.stdout)

@@ -291,6 +291,20 @@ def test_a_preview_counts_as_the_ingest_does(shop: Shop) -> None:
         assert sum(reject.kept for reject in preview.rejected) == report.kept
 
 
+def test_words_that_come_too_late_to_be_embedded_are_told_of_once(shop: Shop) -> None:
+    assert shop.ingest(products())["notices"] == []
+    later = products({"brand": "Acme", "stock": 3, "note": "new"}, {"color": "green"})
+    assert shop.ingest(later)["notices"] == [
+        "this collection embeds title: color, brand are stored and can be filtered by, but words do not find them; "
+        "a new --collection would embed them"
+    ]
+    assert shop.ingest(later)["notices"] == []  # by now the collection has them
+    assert shop.ingest(products({"season": "summer"}), text_fields=["title"])["notices"] == []
+    (told,) = shop.ingest(products({"fabric": "silk"}))["notices"]
+    assert told.startswith("this collection embeds title: fabric is stored")
+    assert told.endswith("do not find it; a new --collection would embed it")
+
+
 def test_the_report_says_what_went_wrong_most(shop: Shop) -> None:
     (shop.folder / "images" / "red.png").unlink()
     (shop.folder / "images" / "green.png").unlink()
