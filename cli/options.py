@@ -109,6 +109,12 @@ shared_options = compose(
     setting(
         "--timeout", type=float, metavar="SECONDS", help="Longest time of one call to Milvus. Default: 60."
     ),
+    setting(
+        "--wait",
+        type=float,
+        metavar="SECONDS",
+        help="How long to wait for a local database that another process has open. Default: 0.",
+    ),
     click.option(
         "--config",
         metavar="FILE",
