@@ -11,9 +11,19 @@ from .text import counted, decimals, is_number, one_line, plain, products, shown
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mm_milvus.records import Hit, Page, Query
+    from mm_milvus.records import FacetCounts, Hit, Page, Query
 
-__all__ = ["attribute_names", "facet_lines", "page_table", "summary"]
+__all__ = [
+    "INEXACT",
+    "attribute_names",
+    "facet_lines",
+    "facet_notes",
+    "facet_rows",
+    "page_table",
+    "summary",
+]
+
+INEXACT = "of the best candidates only"  # what a facet without all products was counted in
 
 # Shown first, where products have them: what people compare products by.
 _PREFERRED = (
@@ -72,16 +82,23 @@ def page_table(page: Page, *, width: int, fields: Sequence[str] | None = None) -
 def facet_lines(page: Page) -> Iterator[str]:
     """``color: red 12 · blue 9 · 3 more values``, a line for each facet."""
     for facet in page.facets:
-        parts = [f"{plain(value)} {count:,}" for value, count in facet.counts]
-        parts += [f"{_range(low, high)} {count:,}" for low, high, count in facet.ranges]
-        if facet.others:
-            parts.append(counted(facet.others, "more value"))
-        if facet.min is not None and facet.max is not None:
-            parts.append(f"from {plain(facet.min)} to {plain(facet.max)}")
-        if facet.missing:
-            parts.append(f"none {facet.missing:,}")
-        note = "" if facet.exact else " (of the best candidates only)"
+        parts = [f"{label} {count:,}" for label, count in facet_rows(facet)] + facet_notes(facet)
+        note = "" if facet.exact else f" ({INEXACT})"
         yield f"{one_line(facet.field)}: {one_line(' · '.join(parts)) or 'no values'}{note}"
+
+
+def facet_rows(facet: FacetCounts) -> list[tuple[str, int]]:
+    """What was counted, values or ranges, with the number of products."""
+    values = [(plain(value), count) for value, count in facet.counts]
+    return values + [(_range(low, high), count) for low, high, count in facet.ranges]
+
+
+def facet_notes(facet: FacetCounts) -> list[str]:
+    """What else there is: further values, the least and the greatest number, products without a value."""
+    notes = [counted(facet.others, "more value")] if facet.others else []
+    if facet.min is not None and facet.max is not None:
+        notes.append(f"from {plain(facet.min)} to {plain(facet.max)}")
+    return [*notes, f"none {facet.missing:,}"] if facet.missing else notes
 
 
 def _range(low: float | None, high: float | None) -> str:
