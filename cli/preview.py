@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["mapping_line", "picture_warning", "preview_dict", "print_preview", "report_lines"]
 
+_EXPECTED = {"title": "title", "image": "pictures"}
+
 
 def mapping_line(preview: Preview) -> str:
-    """Which columns the fields are read from."""
+    """Which columns the fields are read from, and what no column was taken for."""
     pairs = ", ".join(_arrow(field, columns) for field, columns in preview.mapping.items())
-    pictures = "" if "image" in preview.mapping or preview.kind == "directory" else "; no pictures"
-    return f"mapping: {one_line(pairs)}{pictures}"
+    missing = [f"no {name}" for field, name in _EXPECTED.items() if field not in preview.mapping]
+    told = f"; {', '.join(missing)}" if missing and preview.kind != "directory" else ""
+    if told and "title" not in preview.mapping:
+        told += ": --mapping title=COLUMN names one"
+    return f"mapping: {one_line(pairs)}{told}"
 
 
 def _text_line(text_fields: Sequence[str]) -> str:
@@ -108,10 +113,8 @@ def print_preview(preview: Preview) -> None:
     looked_at = f"{counted(preview.rows_read, 'row')} looked at, {preview.rows_rejected:,} would be rejected"
     say(f"{one_line(str(preview.source))}: {preview.kind}, {looked_at}, nothing stored")
     if preview.too_many_rejects:
-        say(
-            f"an ingest would store the others and exit with {TooManyRejects.exit_code}: that is more than the "
-            "--max-reject-rate allows"
-        )
+        code = TooManyRejects.exit_code
+        say(f"an ingest would exit with {code}: that is more than the --max-reject-rate allows")
     say(mapping_line(preview))
     say(_text_line(preview.text_fields))
     if fields := preview.schema.fields:

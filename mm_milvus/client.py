@@ -18,7 +18,7 @@ from mm_milvus.arguments import (
     query_fields,
 )
 from mm_milvus.config import Settings, load_settings
-from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound
+from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound, TooManyRejects
 from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
 if TYPE_CHECKING:
@@ -115,11 +115,11 @@ class Client:
     ) -> IngestReport:
         """Embeds a catalog (JSONL, CSV, Parquet, or a folder of pictures) and writes it into the collection.
 
-        Creates database and collection where needed. Unchanged products cost one look-up. ``progress`` is called some
-        ten times a second. ``confirm(to_delete, stored)`` is asked before ``sync`` deletes more than
-        ``max_delete_rate``. ``on_wait`` is told, in a line, when Milvus is away and a call is tried again. Options:
-        those of IngestOptions. Raises CatalogError, StampMismatch, FusionError, EncoderError, StoreError; after the
-        last row TooManyRejects and DeletionRefused; Interrupted after a Ctrl-C.
+        Creates database and collection where needed; a new collection that gets no product is not kept. Unchanged
+        products cost one look-up. ``progress`` is called some ten times a second. ``confirm(to_delete, stored)`` is
+        asked before ``sync`` deletes more than ``max_delete_rate``. ``on_wait`` is told, in a line, when Milvus is away
+        and a call is tried again. Options: those of IngestOptions. Raises CatalogError, StampMismatch, FusionError,
+        EncoderError, StoreError; after the last row TooManyRejects and DeletionRefused; Interrupted after a Ctrl-C.
         """
         from mm_milvus import ingest
         from mm_milvus.store import Store
@@ -137,16 +137,25 @@ class Client:
         with Store(settings, create=True, retry_seconds=retry, on_wait=waits) as store:
             waits.stop = store.stop_waiting
             collection, new = ingest.open_target(store, catalog, encoders[0], settings)
-            return ingest.run(
-                catalog,
-                collection,
-                encoders,
-                settings,
-                progress,
-                new=new,
-                confirm=confirm,
-                waits=waits,
-            )
+            report = None
+            try:
+                report = ingest.run(
+                    catalog,
+                    collection,
+                    encoders,
+                    settings,
+                    progress,
+                    new=new,
+                    confirm=confirm,
+                    waits=waits,
+                )
+            except TooManyRejects as error:
+                report = error.report
+                raise
+            finally:
+                if new:
+                    _drop_if_empty(store, report)
+            return report
 
     def verify(
         self,
@@ -330,6 +339,12 @@ class Client:
             device, dtype, compile = self.settings.device, self.settings.dtype, self.settings.compile
             self._encoders[name] = load_replicas(name, device=device, dtype=dtype, compile=compile)
         return self._encoders[name]
+
+
+def _drop_if_empty(store: Store, report: IngestReport | None) -> None:
+    """Of a new collection: the stamp would keep a wrong mapping's choice of texts for ever."""
+    if report is not None and not report.written:
+        store.drop(report.collection)
 
 
 class _Waits:

@@ -78,7 +78,7 @@ def test_a_dry_run_shows_everything_and_stores_nothing(folder: Path, tmp_path: P
     assert ["price", "varchar", "column"] in [line.split() for line in text.stdout.splitlines()]
     assert "red-ball: red ball [bold]rouge[/bold] 红色" in text.stdout
     assert "line 7: map: " in text.stdout
-    told = "an ingest would store the others and exit with 4: that is more than the --max-reject-rate allows"
+    told = "an ingest would exit with 4: that is more than the --max-reject-rate allows"
     lines = text.stdout.splitlines()
     assert lines[0].endswith("catalog.jsonl: jsonl, 7 rows looked at, 1 would be rejected, nothing stored")
     assert lines[1] == told
@@ -131,6 +131,20 @@ def test_an_ingest_notes_words_that_come_too_late_to_be_embedded(tmp_path: Path)
     told = _run(tmp_path, "ingest", str(catalog)).stderr
     assert told.startswith("note: this collection embeds title: brand is stored and can be filtered by, but ")
     assert told.count("\n") == 1
+
+
+def test_a_catalog_without_a_known_title_is_told_how_to_name_it(tmp_path: Path) -> None:
+    catalog = tmp_path / "shop.csv"
+    catalog.write_text("sku,Was es ist\n1,shoe\n", encoding="utf-8")
+    lines = _run(tmp_path, "ingest", str(catalog), "--dry-run").stdout.splitlines()
+    assert lines[2] == "mapping: id <- sku; no title, no pictures: --mapping title=COLUMN names one"
+    done = _run(tmp_path, "ingest", str(catalog), expect=4)
+    assert "neither text nor a picture" in done.stdout
+    # Nothing of the first try is left that would decide which text is embedded.
+    _run(tmp_path, "query", "--text", "shoe", expect=25)
+    done = _run(tmp_path, "ingest", str(catalog), "--mapping", "title=Was es ist")
+    assert "text: title" in done.stdout.splitlines()
+    assert done.stderr == ""
 
 
 def test_a_second_ingest_changes_nothing_and_json_is_all_that_is_printed(folder: Path, shop: Shop) -> None:
