@@ -169,8 +169,11 @@ def _build(
     """The query that the options spell; those that are not given are left to their defaults."""
     from dataclasses import replace
 
+    from mm_milvus.arguments import fields_of
     from mm_milvus.records import Query
 
+    if given["fields"]:
+        given["fields"] = fields_of(given["fields"])
     if crop:
         if len(image) != 1:
             raise click.UsageError("--crop needs exactly one --image")

@@ -43,19 +43,6 @@ def signal_of(kind: Literal["text", "image", "id"]) -> Callable[[str], Signal]:
     return signal
 
 
-def crop(text: str) -> Crop:
-    """``x,y,width,height`` in whole pixels."""
-    from mm_milvus.records import Crop
-
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
-        raise click.BadParameter(f"expected x,y,width,height in whole pixels, got {text!r}")
-    x, y, width, height = map(int, parts)
-    if not width or not height:
-        raise click.BadParameter("width and height must be at least 1")
-    return Crop(x, y, width, height)
-
-
 @contextmanager
 def _bad_parameter() -> Iterator[None]:
     """What Python refuses is a bad value of the option here."""
@@ -63,6 +50,14 @@ def _bad_parameter() -> Iterator[None]:
         yield
     except ConfigError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def crop(text: str) -> Crop:
+    """``x,y,width,height`` in whole pixels."""
+    from mm_milvus.arguments import parse_crop
+
+    with _bad_parameter():
+        return parse_crop(text)
 
 
 def sort(text: str) -> Sort:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from mm_milvus.config import Settings
 from mm_milvus.errors import ConfigError
-from mm_milvus.records import Boost, Facet, Sort
+from mm_milvus.records import Boost, Crop, Facet, Sort
 
 if TYPE_CHECKING:
     from mm_milvus.records import FieldType, Hit, Query
@@ -22,10 +23,13 @@ __all__ = [
     "IngestOptions",
     "QueryOptions",
     "as_list",
+    "crop_of",
     "entries",
+    "fields_of",
     "ids_of",
     "ingest_fields",
     "parse_boost",
+    "parse_crop",
     "parse_facet",
     "parse_sort",
     "query_fields",
@@ -70,7 +74,7 @@ class QueryOptions(TypedDict, total=False):
     filter: str | Condition | None
     limit: int
     offset: int
-    fields: Sequence[str] | None
+    fields: str | Sequence[str] | None  # a list, or "title,price"
     mode: Literal["auto", "vector", "text", "hybrid"]
     alpha: float
     combine: Literal["weighted", "rrf"]
@@ -101,9 +105,12 @@ def query_fields(options: QueryOptions) -> dict[str, Any]:
     """As a Query has them: tuples, and records in the place of strings. Raises ConfigError for an unknown option."""
     _check_names(options, [*QueryOptions.__annotations__, "text", "image", "id", "crop"], _RECOMMEND)
     fields: dict[str, Any] = dict(options)
-    for name in ("fields", "exclude"):
-        if fields.get(name) is not None:
-            fields[name] = tuple(as_list(fields[name]))
+    if fields.get("fields") is not None:
+        fields["fields"] = fields_of(fields["fields"])
+    if fields.get("exclude") is not None:
+        fields["exclude"] = tuple(ids_of(fields["exclude"]))
+    if not isinstance(fields.get("group_by"), str | None):
+        raise ConfigError(f"group_by is the name of one attribute, got {fields['group_by']!r}")
     for name, parse in (("boosts", parse_boost), ("sort", parse_sort), ("facets", parse_facet)):
         if name in fields:
             listed = as_list(fields[name])
@@ -129,6 +136,30 @@ def _check_names(given: Iterable[str], known: Collection[str], elsewhere: Mappin
     near = get_close_matches(unknown, known, n=2)
     nearest = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(known)}"
     raise ConfigError(f"unknown option {unknown!r}{elsewhere.get(unknown, nearest)}")
+
+
+def fields_of(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Attributes to return, from a list or from ``title,price``. An id always comes back, and may be named as well."""
+    listed = [name.strip() for name in names.split(",")] if isinstance(names, str) else as_list(names)
+    return tuple(name for name in listed if name not in ("", "id"))
+
+
+def crop_of(crop: Any) -> Crop | None:
+    """A Crop as it is, or one of four pixel numbers or of ``x,y,width,height``. Raises ConfigError."""
+    if crop is None or isinstance(crop, Crop):
+        return crop
+    return parse_crop(crop if isinstance(crop, str) else ",".join(map(str, as_list(crop))))
+
+
+def parse_crop(text: str) -> Crop:
+    """``x,y,width,height`` in whole pixels. Raises ConfigError."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise ConfigError(f"expected x,y,width,height in whole pixels, got {text!r}")
+    x, y, width, height = map(int, parts)
+    if not width or not height:
+        raise ConfigError("width and height must be at least 1")
+    return Crop(x, y, width, height)
 
 
 def parse_sort(text: str) -> Sort:

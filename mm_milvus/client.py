@@ -12,6 +12,7 @@ from mm_milvus.arguments import (
     IngestOptions,
     QueryOptions,
     as_list,
+    crop_of,
     entries,
     ids_of,
     ingest_fields,
@@ -189,19 +190,20 @@ class Client:
         image: Any = None,
         id: Entries | None = None,
         *,
-        crop: Crop | tuple[int, int, int, int] | None = None,
+        crop: Crop | tuple[int, int, int, int] | str | None = None,
         **options: Unpack[QueryOptions],
     ) -> Page:
         """Products for words, pictures (path, URL, bytes or PIL image), known products' ids, and any mix of them.
 
         Each may be a list or a dict of weights, and each entry may be a pair ``(value, weight)``. ``crop`` cuts the
-        query picture. Options: those of QueryOptions. Without any signal: the products that pass the filter, sorted.
+        query picture: four numbers, or ``"x,y,width,height"``. Options: those of QueryOptions. Without any signal: the
+        products that pass the filter, sorted.
         See ``search`` for the errors.
         """
-        crop = Crop(*crop) if isinstance(crop, tuple) else crop
+        part = crop_of(crop)
         signals = (
             *(Signal("text", value, weight) for value, weight in entries(text)),
-            *(Signal("image", value, weight, crop) for value, weight in entries(image)),
+            *(Signal("image", value, weight, part) for value, weight in entries(image)),
             *(Signal("id", value, weight) for value, weight in entries(id)),
         )
         return self.search(Query(signals, **query_fields(options)))
@@ -244,6 +246,8 @@ class Client:
         """
         from mm_milvus.search import Searcher
 
+        if not isinstance(query, Query):
+            raise ConfigError(f"search() takes a Query, got {query!r:.80}; query() takes words and pictures")
         collection = self._open()
         if self._searcher is None or self._searcher.collection is not collection:
             self._searcher = Searcher(collection, lambda: self._encoder(collection.stamp), self._media)

@@ -36,6 +36,11 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
     assert dict(shop.query("red shirt", limit=1, fields="title")[0].attributes) == {"title": "red shirt"}
     both = shop.query("red shirt", limit=1, fields=["price", "text"])[0].attributes
     assert dict(both) == {"price": 0.0, "text": "red shirt"}
+    assert dict(shop.query("red shirt", limit=1, fields="title, price")[0].attributes) == {
+        "title": "red shirt",
+        "price": 0.0,
+    }
+    assert dict(shop.query("red shirt", limit=1, fields=["id"])[0].attributes) == {}  # it is there unasked
     with pytest.raises(ConfigError, match="no attribute 'titel'"):
         shop.query("red shirt", fields=["titel"])
 
@@ -54,6 +59,10 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
         ({"text": ("red", 1, 2)}, "a weighted signal is a pair"),
         ({"text": [("red", 1.0), ("red", -1.0)]}, "cancel each other out"),
         ({}, "nothing to search for"),
+        ({"image": "x.jpg", "crop": (1, 2, 3)}, "expected x,y,width,height in whole pixels, got '1,2,3'"),
+        ({"image": "x.jpg", "crop": "1,2,3,0"}, "width and height must be at least 1"),
+        ({"text": "x", "exclude": [5]}, "ids are strings, got 5"),
+        ({"text": "x", "group_by": ["price"]}, "group_by is the name of one attribute"),
     ],
 )
 def test_a_wrong_argument_is_one_line(shop: Client, arguments: dict[str, Any], message: str) -> None:
@@ -115,6 +124,11 @@ def test_options_may_be_written_as_on_the_command_line(shop: Client) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             shop.query("shirt", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_search_takes_a_query(shop: Client) -> None:
+    with pytest.raises(ConfigError, match=r"search\(\) takes a Query, got 'red'; query\(\) takes words"):
+        shop.search("red")  # type: ignore[arg-type]
 
 
 def test_count(shop: Client) -> None:

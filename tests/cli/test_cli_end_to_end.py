@@ -162,6 +162,12 @@ def test_a_query_picture_on_a_private_host_needs_the_option_that_the_error_names
         assert len(json.loads(shop(*asked, "--allow-private-hosts").stdout)["hits"]) == 1
 
 
+def test_an_id_may_be_among_the_fields(shop: Shop) -> None:
+    done = shop("query", "--text", "red", "--fields", "id,price", "--limit", "1", "--json")
+    (hit,) = json.loads(done.stdout)["hits"]
+    assert (set(hit), set(hit["attributes"])) == ({"id", "score", "attributes"}, {"price"})
+
+
 def test_too_many_rejects_exit_with_4_after_the_report(folder: Path, shop: Shop) -> None:
     done = shop("ingest", str(folder / "catalog.jsonl"), expect=4)
     assert "6 unchanged · 1 rejected" in done.stdout
