@@ -56,7 +56,8 @@ def report_lines(report: IngestReport) -> str:
     if encoded := _encoded_line(report):
         lines.append(encoded)
     if report.retries:
-        lines.append(f"Milvus was away: {report.retries:,} calls were repeated")
+        times = "once" if report.retries == 1 else f"{report.retries:,} times"
+        lines.append(f"Milvus was away: calls were repeated {times}")
     return "\n".join(
         [*lines, f"{report.collection}: {report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s"]
     )
@@ -65,11 +66,12 @@ def report_lines(report: IngestReport) -> str:
 def _encoded_line(report: IngestReport) -> str:
     parts = []
     for kind, count, shared in (
-        ("pictures", report.images_encoded, report.images_shared),
-        ("texts", report.texts_encoded, report.texts_shared),
+        ("picture", report.images_encoded, report.images_shared),
+        ("text", report.texts_encoded, report.texts_shared),
     ):
         if count or shared:
-            parts.append(f"{count:,} {kind}" + (f" ({shared:,} more are the same)" if shared else ""))
+            same = f" ({shared:,} more {'is' if shared == 1 else 'are'} the same)" if shared else ""
+            parts.append(counted(count, kind) + same)
     return f"encoded: {' · '.join(parts)}" if parts else ""
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["query"]
 
 
-@click.command(short_help="Find products by words, pictures, known products and any mix of them.")
+@click.command(
+    short_help="Find products by words, pictures, known products and any mix of them.",
+    context_settings={"allow_extra_args": True},  # which get an answer of our own
+)
 @click.option(
     "--text",
     type=signal_of("text"),
@@ -141,6 +144,8 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
       mm-milvus query --id sku-17 --text "without heels^-0.3" --json
       mm-milvus query --text boots --facet color --facet price=50,100 --sort price
     """
+    if words := " ".join(click.get_current_context().args):
+        raise click.UsageError(f"words are asked for with --text, pictures with --image: --text {words!r}")
     asked = _build(**parts)
     with open_shop() as shop:
         page = shop.search(asked if as_json else _with_title(asked, shop))

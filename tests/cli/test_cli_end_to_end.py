@@ -143,8 +143,10 @@ def test_a_catalog_without_a_known_title_is_told_how_to_name_it(tmp_path: Path) 
     # Nothing of the first try is left that would decide which text is embedded.
     _run(tmp_path, "query", "--text", "shoe", expect=25)
     done = _run(tmp_path, "ingest", str(catalog), "--mapping", "title=Was es ist")
-    assert "text: title" in done.stdout.splitlines()
+    assert {"text: title", "encoded: 1 text"} <= set(done.stdout.splitlines())
     assert done.stderr == ""
+    told = _run(tmp_path, "verify", str(catalog), "--mapping", "title=Was es ist").stdout
+    assert told.startswith("1 row in the catalog (0 unusable) · 1 product stored\n")
 
 
 def test_a_second_ingest_changes_nothing_and_json_is_all_that_is_printed(folder: Path, shop: Shop) -> None:

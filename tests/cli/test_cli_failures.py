@@ -96,6 +96,10 @@ def test_an_exception_that_nobody_planned_keeps_its_traceback() -> None:
         (["query", "--text", "^3"], "Invalid value for '--text': there is nothing to search for"),
         (["query", "--text", "x", "--limit", "0"], "Invalid value for '--limit'"),
         (["query", "--txt", "x"], "No such option"),
+        (
+            ["query", "red", "shoes"],
+            "words are asked for with --text, pictures with --image: --text 'red shoes'",
+        ),
         (["ingest"], "Missing argument 'CATALOG'"),
         (["ingest", "c.csv", "--mapping", "title"], "expected FIELD=VALUE, got 'title'"),
         (["ingest", "c.csv", "--mapping", "id=a", "--mapping", "id=b"], "'id' is given twice"),
