@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _BOOSTS = ("multiply", "add", "recency", "first")
-_RECOMMEND = dict.fromkeys(("like", "unlike"), "; use recommend()")
+_RECOMMEND = dict.fromkeys(("like", "unlike", "times", "half_life"), "; use recommend()")
 
 
 class IngestOptions(TypedDict, total=False):

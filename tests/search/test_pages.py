@@ -61,7 +61,14 @@ def _no_encoder() -> Any:
                 name, revision, joint, query_text_mean = "test", "1", False, None
 
                 class weights:
-                    image, text, text_on_image, image_on_text, bridge, text_bridge = 0.5, 0.5, 0.0, 0.0, 0.0, 0.0
+                    image, text, text_on_image, image_on_text, bridge, text_bridge = (
+                        0.5,
+                        0.5,
+                        0.0,
+                        0.0,
+                        0.0,
+                        0.0,
+                    )
 
             return Spec
 
