@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ import click
 
 from mm_milvus.errors import MmMilvusError
 
+from .output import print_json
 from .text import one_line
 
 __all__ = ["INTERRUPTED", "reported"]
@@ -53,7 +53,7 @@ def _fail(message: str, kind: str, code: int, as_json: bool, *, shown: bool = Fa
     if not shown:
         click.echo(f"error: {line}", err=True)
     if as_json:
-        click.echo(json.dumps({"error": line, "kind": kind, "exit_code": code, **details}, indent=2))
+        print_json({"error": line, "kind": kind, "exit_code": code, **details})
     raise SystemExit(code)
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .html_style import STYLE
-from .table import attribute_names, summary
+from .table import INEXACT, attribute_names, facet_notes, facet_rows, summary
 from .text import one_line, plain
 from .thumbnails import Picture, load_picture
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Hit, Page, Query, Signal
+    from mm_milvus.records import FacetCounts, Hit, Page, Query, Signal
 
 __all__ = ["render"]
 
@@ -35,7 +35,10 @@ _NO_PICTURE = (
 def render(query: Query, page: Page) -> str:
     """The web page of an answer. Everything that comes from the catalog or the query is escaped."""
     names = attribute_names(page.hits) if query.fields is None else list(query.fields)
-    cards = "\n".join(_card(page.offset + place, hit, names) for place, hit in enumerate(page.hits, start=1))
+    scored = bool(query.signals)  # nothing is the best where nothing was searched for
+    cards = "\n".join(
+        _card(page.offset + place, hit, names, scored=scored) for place, hit in enumerate(page.hits, start=1)
+    )
     answer = f'<ol class="grid" start="{page.offset + 1}">\n{cards}\n</ol>' if page.hits else _EMPTY
     return f"""<!doctype html>
 <html lang="en" dir="ltr">
@@ -53,10 +56,10 @@ def render(query: Query, page: Page) -> str:
 <h1 class="hidden">Products for this query</h1>
 <ul class="signals" aria-label="Query">
 {_signals(query)}</ul>
-<div class="meta"><p>{_text(summary(page))}</p>{_filter(query.filter)}</div>
+<div class="meta"><p>{_text(summary(page, query))}</p>{_filter(query.filter)}</div>
 </header>
-<main>
-{answer}
+<main{' class="faceted"' if page.facets else ""}>
+{_facets(page)}{answer}
 </main>
 </body>
 </html>
@@ -117,19 +120,51 @@ def _frame(picture: Picture | None) -> str:
     return f"{background} data-fills" if picture.fills else background
 
 
-def _card(rank: int, hit: Hit, names: list[str]) -> str:
+def _facets(page: Page) -> str:
+    if not page.facets:
+        return ""
+    return f'<aside class="facets" aria-label="Facets">\n{"".join(map(_facet, page.facets))}</aside>\n'
+
+
+def _facet(facet: FacetCounts) -> str:
+    """Values or ranges with their counts, the bars as shares of the most frequent one."""
+    rows = facet_rows(facet)
+    most = max((count for _, count in rows), default=0) or 1
+    items = "".join(
+        f'<li><span lang="" dir="auto">{_text(label)}</span><b>{count:,}</b>'
+        f'<span class="bar" aria-hidden="true"><i style="width:{count / most:.1%}"></i></span></li>\n'
+        for label, count in rows
+    )
+    notes = [*([] if rows else ["no values"]), *facet_notes(facet), *([] if facet.exact else [INEXACT])]
+    told = f'<p class="notes">{_text(" · ".join(notes))}</p>' if notes else ""
+    counts = f"<ul>\n{items}</ul>" if rows else ""
+    return f'<section class="facet"><h2>{_text(_words(facet.field))}</h2>\n{counts}{told}</section>\n'
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _card(rank: int, hit: Hit, names: list[str], *, scored: bool) -> str:
     title = plain(hit.attributes.get("title") or hit.id)
     picture = load_picture(hit.image)
-    share = min(max(hit.score, 0.0), 1.0)
     return f"""<li><article class="card">
 <div class="picture"{_frame(picture)}>{_picture(picture, f"Picture of {title}")}<span class="rank">{rank}</span></div>
 <div class="body">
-<div class="score"><span class="bar" aria-hidden="true"><i style="width:{share:.1%}"></i></span>\
-<span title="score">{hit.score:.3f}</span></div>
-<h2 lang="" dir="auto">{_text(title)}</h2>
+{_score(hit) if scored else ""}<h2 lang="" dir="auto">{_text(title)}</h2>
 {_price(hit)}{_description(hit, names)}{_attributes(hit, names)}<p class="id" title="id" dir="auto">{_text(hit.id)}</p>
 </div>
 </article></li>"""
+
+
+def _score(hit: Hit) -> str:
+    """The score with a bar, and below it what each route gave, where that was asked for."""
+    share = min(max(hit.score, 0.0), 1.0)
+    routes = "".join(f"<span>{_text(name)} {score:.3f}</span> " for name, score in hit.scores.items())
+    told = f'<p class="routes" title="score of each route">{routes}</p>\n' if routes else ""
+    return f"""<div class="score"><span class="bar" aria-hidden="true"><i style="width:{share:.1%}"></i></span>\
+<span title="score">{hit.score:.3f}</span></div>
+{told}"""
 
 
 def _price(hit: Hit) -> str:
@@ -169,7 +204,7 @@ def _pairs(hit: Hit, names: list[str]) -> Iterator[str]:
     for name in names:
         value = hit.attributes.get(name)
         if value is not None and value != "" and name not in shown:
-            yield f'<div><dt>{_text(name.replace("_", " "))}</dt><dd lang="" dir="auto">{_value(value)}</dd></div>'
+            yield f'<div><dt>{_text(_words(name))}</dt><dd lang="" dir="auto">{_value(value)}</dd></div>'
 
 
 def _value(value: Any) -> str:

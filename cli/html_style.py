@@ -48,6 +48,23 @@ code { font: .92em ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans M
 .meta { display: flex; flex-wrap: wrap; gap: 6px 18px; color: var(--soft); font-variant-numeric: tabular-nums; }
 .filter code { color: var(--ink); background: var(--frame); border-radius: 6px; padding: 2px 8px; }
 
+.faceted { display: grid; grid-template-columns: 232px minmax(0, 1fr); gap: 24px; align-items: start; }
+.facets {
+  display: grid; gap: 12px; position: sticky; top: 20px; max-height: calc(100vh - 40px); overflow: auto;
+  padding-bottom: 20px;
+}
+.facet {
+  padding: 12px 14px 13px; min-width: 0;
+  background: var(--card); border: 1px solid var(--line); border-radius: 14px;
+}
+.facet h2 { font-size: 13px; font-weight: 650; margin-bottom: 8px; }
+.facet ul { display: grid; gap: 7px; }
+.facet li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 2px 10px; font-size: 13px; }
+.facet li > span:first-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.facet b { font-weight: 500; color: var(--soft); font-variant-numeric: tabular-nums; }
+.facet .bar { grid-column: 1 / -1; height: 3px; }
+.notes { margin-top: 8px; color: var(--soft); font-size: 12px; }
+
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 20px; padding-bottom: 56px; }
 .grid > li { display: grid; }
 .card {
@@ -68,7 +85,8 @@ code { font: .92em ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans M
 }
 .body { display: flex; flex-direction: column; gap: 7px; padding: 12px 14px 13px; flex: 1; }
 .score { display: flex; align-items: center; gap: 10px; color: var(--soft); font-size: 12.5px; }
-.score, .rank, .price { font-variant-numeric: tabular-nums; }
+.score, .routes, .rank, .price { font-variant-numeric: tabular-nums; }
+.routes { display: flex; flex-wrap: wrap; gap: 0 12px; margin-top: -3px; color: var(--soft); font-size: 11.5px; }
 .bar { flex: 1; height: 4px; border-radius: 4px; background: var(--frame); overflow: hidden; }
 .bar i { display: block; height: 100%; border-radius: 4px; background: var(--accent); }
 h2 {
@@ -96,6 +114,15 @@ a { color: var(--accent); text-underline-offset: 2px; }
 }
 .empty { display: grid; place-items: center; gap: 12px; padding: 14vh 0 20vh; color: var(--soft); font-size: 18px; }
 .empty .nothing { width: 72px; }
+@media (max-width: 860px) {
+  .faceted { display: block; }
+  .facets {
+    position: static; display: flex; align-items: flex-start; max-height: none; scroll-snap-type: x proximity;
+    margin-bottom: 6px; padding-bottom: 14px;
+  }
+  .facet { flex: 0 0 min(210px, 60vw); scroll-snap-align: start; }
+  .facet ul { max-height: 172px; overflow: auto; }
+}
 @media (max-width: 520px) {
   .grid { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 12px; }
   dl div { display: block; }

@@ -86,6 +86,8 @@ def _warn(line: str) -> None:
 
 def _show(report: IngestReport) -> None:
     say(report_lines(report))
+    for notice in report.notices:
+        click.echo(f"note: {one_line(notice)}", err=True)
     if warning := picture_warning(report):
         click.echo(warning, err=True)
 

@@ -20,6 +20,7 @@ __all__ = [
     "ingest_options",
     "json_option",
     "open_shop",
+    "private_hosts_option",
     "search_options",
     "settings",
     "shared_options",
@@ -108,6 +109,12 @@ shared_options = compose(
     setting(
         "--timeout", type=float, metavar="SECONDS", help="Longest time of one call to Milvus. Default: 60."
     ),
+    setting(
+        "--wait",
+        type=float,
+        metavar="SECONDS",
+        help="How long to wait for a local database that another process has open. Default: 0.",
+    ),
     click.option(
         "--config",
         metavar="FILE",
@@ -116,6 +123,13 @@ shared_options = compose(
         help="Config file. Default: mm-milvus.toml here, if there is one.",
     ),
     json_option,
+)
+
+private_hosts_option = setting(
+    "--allow-private-hosts",
+    is_flag=True,
+    default=None,
+    help="Let picture URLs point into private networks. Default: refused.",
 )
 
 search_options = compose(
@@ -180,12 +194,7 @@ catalog_options = compose(
         metavar="DIR",
         help="Folder outside the catalog's own that pictures may come from. Repeatable. Default: none.",
     ),
-    setting(
-        "--allow-private-hosts",
-        is_flag=True,
-        default=None,
-        help="Let picture URLs point into private networks. Default: refused.",
-    ),
+    private_hosts_option,
     setting(
         "--refetch",
         "refetch",

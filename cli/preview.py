@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mm_milvus.errors import TooManyRejects
+
 from .output import print_fields, say
-from .text import one_line, products
+from .text import counted, one_line, products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,12 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["mapping_line", "picture_warning", "preview_dict", "print_preview", "report_lines"]
 
+_EXPECTED = {"title": "title", "image": "pictures"}
+
 
 def mapping_line(preview: Preview) -> str:
-    """Which columns the fields are read from."""
+    """Which columns the fields are read from, and what no column was taken for."""
     pairs = ", ".join(_arrow(field, columns) for field, columns in preview.mapping.items())
-    pictures = "" if "image" in preview.mapping or preview.kind == "directory" else "; no pictures"
-    return f"mapping: {one_line(pairs)}{pictures}"
+    missing = [f"no {name}" for field, name in _EXPECTED.items() if field not in preview.mapping]
+    told = f"; {', '.join(missing)}" if missing and preview.kind != "directory" else ""
+    if told and "title" not in preview.mapping:
+        told += ": --mapping title=COLUMN names one"
+    return f"mapping: {one_line(pairs)}{told}"
 
 
 def _text_line(text_fields: Sequence[str]) -> str:
@@ -49,7 +56,8 @@ def report_lines(report: IngestReport) -> str:
     if encoded := _encoded_line(report):
         lines.append(encoded)
     if report.retries:
-        lines.append(f"Milvus was away: {report.retries:,} calls were repeated")
+        times = "once" if report.retries == 1 else f"{report.retries:,} times"
+        lines.append(f"Milvus was away: calls were repeated {times}")
     return "\n".join(
         [*lines, f"{report.collection}: {report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s"]
     )
@@ -58,11 +66,12 @@ def report_lines(report: IngestReport) -> str:
 def _encoded_line(report: IngestReport) -> str:
     parts = []
     for kind, count, shared in (
-        ("pictures", report.images_encoded, report.images_shared),
-        ("texts", report.texts_encoded, report.texts_shared),
+        ("picture", report.images_encoded, report.images_shared),
+        ("text", report.texts_encoded, report.texts_shared),
     ):
         if count or shared:
-            parts.append(f"{count:,} {kind}" + (f" ({shared:,} more are the same)" if shared else ""))
+            same = f" ({shared:,} more {'is' if shared == 1 else 'are'} the same)" if shared else ""
+            parts.append(counted(count, kind) + same)
     return f"encoded: {' · '.join(parts)}" if parts else ""
 
 
@@ -71,9 +80,12 @@ def picture_warning(report: IngestReport) -> str | None:
     stored = report.written + report.unchanged
     if 2 * report.kept <= stored:
         return None
+    # Reasons of other kinds say themselves what helps.
+    misplaced = any("no such file" in problem for problem in report.problems)
+    hint = " (relative paths start at the catalog, or at --image-root DIR)" if misplaced else ""
     return (
         f"warning: {report.kept:,} of {products(stored)} {'lacks' if stored == 1 else 'lack'} a picture that the "
-        "catalog names; see the reasons above (--allow-root DIR lets pictures lie outside the catalog's folder)"
+        f"catalog names; see the reasons above{hint}"
     )
 
 
@@ -87,6 +99,8 @@ def preview_dict(preview: Preview) -> dict[str, Any]:
         "text_fields": list(preview.text_fields),
         "texts": [{"id": id, "text": text} for id, text in preview.texts],
         "rows_read": preview.rows_read,
+        "rows_rejected": preview.rows_rejected,
+        "too_many_rejects": preview.too_many_rejects,
         "rejected": [_rejected_dict(rejected) for rejected in preview.rejected],
     }
 
@@ -98,9 +112,11 @@ def _rejected_dict(rejected: Rejected) -> dict[str, Any]:
 
 def print_preview(preview: Preview) -> None:
     """Mapping, inferred schema, rendered texts and the first rejects. Nothing of it is stored."""
-    say(
-        f"{one_line(str(preview.source))}: {preview.kind}, {preview.rows_read:,} rows looked at, nothing stored"
-    )
+    looked_at = f"{counted(preview.rows_read, 'row')} looked at, {preview.rows_rejected:,} would be rejected"
+    say(f"{one_line(str(preview.source))}: {preview.kind}, {looked_at}, nothing stored")
+    if preview.too_many_rejects:
+        code = TooManyRejects.exit_code
+        say(f"an ingest would exit with {code}: that is more than the --max-reject-rate allows")
     say(mapping_line(preview))
     say(_text_line(preview.text_fields))
     if fields := preview.schema.fields:

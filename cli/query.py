@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import open_shop, search_options, shared_options
+from .options import open_shop, private_hosts_option, search_options, shared_options
 from .output import print_json, print_table, say, terminal_width
 from .values import boost, crop, facet, names, signal_of, sort
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["query"]
 
 
-@click.command(short_help="Find products by words, pictures, known products and any mix of them.")
+@click.command(
+    short_help="Find products by words, pictures, known products and any mix of them.",
+    context_settings={"allow_extra_args": True},  # which get an answer of our own
+)
 @click.option(
     "--text",
     type=signal_of("text"),
@@ -125,6 +128,7 @@ __all__ = ["query"]
 @click.option("--cursor", metavar="CURSOR", help="Go on after the page that printed this cursor with --json.")
 @click.option("--explain", is_flag=True, help="Also show what each route gave.")
 @click.option("--html", metavar="FILE", help="Also write the answer as a web page with the pictures in it.")
+@private_hosts_option
 @search_options
 @shared_options
 def query(html: str | None, as_json: bool, **parts: Any) -> None:
@@ -140,6 +144,8 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
       mm-milvus query --id sku-17 --text "without heels^-0.3" --json
       mm-milvus query --text boots --facet color --facet price=50,100 --sort price
     """
+    if words := " ".join(click.get_current_context().args):
+        raise click.UsageError(f"words are asked for with --text, pictures with --image: --text {words!r}")
     asked = _build(**parts)
     with open_shop() as shop:
         page = shop.search(asked if as_json else _with_title(asked, shop))
@@ -150,7 +156,7 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
         return
     from .table import facet_lines
 
-    _print_table(page, asked.fields)
+    _print_table(page, asked)
     for line in facet_lines(page):
         say(line)
     if html:
@@ -168,8 +174,11 @@ def _build(
     """The query that the options spell; those that are not given are left to their defaults."""
     from dataclasses import replace
 
+    from mm_milvus.arguments import fields_of
     from mm_milvus.records import Query
 
+    if given["fields"]:
+        given["fields"] = fields_of(given["fields"])
     if crop:
         if len(image) != 1:
             raise click.UsageError("--crop needs exactly one --image")
@@ -192,13 +201,13 @@ def _with_title(asked: Query, shop: Client) -> Query:
     return replace(asked, fields=("title", *asked.fields))
 
 
-def _print_table(page: Page, fields: tuple[str, ...] | None) -> None:
+def _print_table(page: Page, asked: Query) -> None:
     from .table import page_table, summary
 
     if page.hits:
-        print_table(page_table(page, width=terminal_width(), fields=fields))
+        print_table(page_table(page, width=terminal_width(), fields=asked.fields))
         say("")
-    say(summary(page))
+    say(summary(page, asked))
 
 
 def _write_page(file: str, asked: Query, page: Page) -> None:

@@ -6,14 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .text import decimals, is_number, one_line, plain, products, shown_value
+from .text import counted, decimals, is_number, one_line, plain, products, shown_value
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mm_milvus.records import Hit, Page
+    from mm_milvus.records import FacetCounts, Hit, Page, Query
 
-__all__ = ["attribute_names", "facet_lines", "page_table", "summary"]
+__all__ = [
+    "INEXACT",
+    "attribute_names",
+    "facet_lines",
+    "facet_notes",
+    "facet_rows",
+    "page_table",
+    "summary",
+]
+
+INEXACT = "of the best candidates only"  # what a facet without all products was counted in
 
 # Shown first, where products have them: what people compare products by.
 _PREFERRED = (
@@ -72,16 +82,23 @@ def page_table(page: Page, *, width: int, fields: Sequence[str] | None = None) -
 def facet_lines(page: Page) -> Iterator[str]:
     """``color: red 12 · blue 9 · 3 more values``, a line for each facet."""
     for facet in page.facets:
-        parts = [f"{plain(value)} {count:,}" for value, count in facet.counts]
-        parts += [f"{_range(low, high)} {count:,}" for low, high, count in facet.ranges]
-        if facet.others:
-            parts.append(f"{facet.others:,} more values")
-        if facet.min is not None and facet.max is not None:
-            parts.append(f"from {plain(facet.min)} to {plain(facet.max)}")
-        if facet.missing:
-            parts.append(f"none {facet.missing:,}")
-        note = "" if facet.exact else " (of the best candidates only)"
+        parts = [f"{label} {count:,}" for label, count in facet_rows(facet)] + facet_notes(facet)
+        note = "" if facet.exact else f" ({INEXACT})"
         yield f"{one_line(facet.field)}: {one_line(' · '.join(parts)) or 'no values'}{note}"
+
+
+def facet_rows(facet: FacetCounts) -> list[tuple[str, int]]:
+    """What was counted, values or ranges, with the number of products."""
+    values = [(plain(value), count) for value, count in facet.counts]
+    return values + [(_range(low, high), count) for low, high, count in facet.ranges]
+
+
+def facet_notes(facet: FacetCounts) -> list[str]:
+    """What else there is: further values, the least and the greatest number, products without a value."""
+    notes = [counted(facet.others, "more value")] if facet.others else []
+    if facet.min is not None and facet.max is not None:
+        notes.append(f"from {plain(facet.min)} to {plain(facet.max)}")
+    return [*notes, f"none {facet.missing:,}"] if facet.missing else notes
 
 
 def _range(low: float | None, high: float | None) -> str:
@@ -90,17 +107,22 @@ def _range(low: float | None, high: float | None) -> str:
     return f"{plain(low)} and more" if high is None else f"{plain(low)} to {plain(high)}"
 
 
-def summary(page: Page) -> str:
-    """``5 of 84 products · 31 ms``, with the ranks instead of the count after an offset."""
+def summary(page: Page, query: Query) -> str:
+    """``5 of 84 products · 31 ms``, with the ranks instead of the count after an offset, in groups if asked for."""
+    grouped = query.group_by is not None
+    total = counted(page.total, "group") if grouped else products(page.total)
     if not page.hits:
-        return (
-            f"no products from rank {page.offset + 1} on: {page.total} match"
-            if page.total
-            else "no products match"
-        )
-    shown = f"{page.offset + 1}-{page.offset + len(page.hits)}" if page.offset else f"{len(page.hits)}"
+        if not page.total:
+            return "no products match"
+        found = f"{total} match" if grouped else f"{page.total} match"
+        return f"no products from {'group' if grouped else 'rank'} {page.offset + 1} on: {found}"
     bound = "" if page.total_exact else "at least "
-    return f"{shown} of {bound}{products(page.total)} · {page.took_ms:.0f} ms"
+    if grouped and query.group_size > 1:
+        shown = f"{products(len(page.hits))} out of"
+    else:
+        last = page.offset + len(page.hits)
+        shown = f"{page.offset + 1}-{last} of" if page.offset else f"{len(page.hits)} of"
+    return f"{shown} {bound}{total} · {page.took_ms:.0f} ms"
 
 
 def attribute_names(hits: Sequence[Hit]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["decimals", "is_number", "number", "one_line", "plain", "products", "shown_value"]
+__all__ = ["counted", "decimals", "is_number", "number", "one_line", "plain", "products", "shown_value"]
 
 # Joiners and marks that emoji and many scripts are spelled with; the other format characters can
 # reorder or hide text on a terminal (bidirectional overrides, escape sequences).
@@ -59,4 +59,9 @@ def number(value: float, places: int) -> str:
 
 def products(count: int) -> str:
     """``1 product``, ``84 products``."""
-    return f"{count:,} {'product' if count == 1 else 'products'}"
+    return counted(count, "product")
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 group``, ``1,200 groups``: the noun takes an s for all but one."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

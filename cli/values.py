@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import click
+
+from mm_milvus.errors import ConfigError
 
 if TYPE_CHECKING:
     from mm_milvus.records import Boost, Crop, Facet, Signal, Sort
 
 __all__ = ["boost", "crop", "facet", "names", "pair", "signal_of", "sort", "split_weight"]
 
-_BOOSTS = ("multiply", "add", "recency", "first")
 _WEIGHTED = re.compile(r"(.*)(?<!\\)\^([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
 
 
@@ -41,54 +43,45 @@ def signal_of(kind: Literal["text", "image", "id"]) -> Callable[[str], Signal]:
     return signal
 
 
+@contextmanager
+def _bad_parameter() -> Iterator[None]:
+    """What Python refuses is a bad value of the option here."""
+    try:
+        yield
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def crop(text: str) -> Crop:
     """``x,y,width,height`` in whole pixels."""
-    from mm_milvus.records import Crop
+    from mm_milvus.arguments import parse_crop
 
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
-        raise click.BadParameter(f"expected x,y,width,height in whole pixels, got {text!r}")
-    x, y, width, height = map(int, parts)
-    if not width or not height:
-        raise click.BadParameter("width and height must be at least 1")
-    return Crop(x, y, width, height)
+    with _bad_parameter():
+        return parse_crop(text)
 
 
 def sort(text: str) -> Sort:
     """``price``, or ``-price`` for the highest first."""
-    from mm_milvus.records import Sort
+    from mm_milvus.arguments import parse_sort
 
-    field = text.strip().removeprefix("-")
-    if not field:
-        raise click.BadParameter(
-            "expected the name of an attribute, with a minus sign before it for falling order"
-        )
-    return Sort(field, descending=text.strip().startswith("-"))
+    with _bad_parameter():
+        return parse_sort(text)
 
 
 def boost(text: str) -> Boost:
     """``first:in_stock``, or with an amount ``recency:listed=90``."""
-    from mm_milvus.records import Boost
+    from mm_milvus.arguments import parse_boost
 
-    how, _, rest = text.strip().partition(":")
-    field, _, amount = (part.strip() for part in rest.partition("="))
-    try:
-        if how not in _BOOSTS or not field:
-            raise ValueError
-        return Boost(field, how, float(amount) if amount else None)  # type: ignore[arg-type]
-    except ValueError:
-        raise click.BadParameter(f"expected {', '.join(_BOOSTS)}, then :FIELD or :FIELD=AMOUNT") from None
+    with _bad_parameter():
+        return parse_boost(text)
 
 
 def facet(text: str) -> Facet:
     """``color``, or ``price=50,100`` for the numbers between bounds."""
-    from mm_milvus.records import Facet
+    from mm_milvus.arguments import parse_facet
 
-    field, _, bounds = (part.strip() for part in text.partition("="))
-    try:
-        return Facet(field, bounds=tuple(float(bound) for bound in bounds.split(",")) if bounds else ())
-    except ValueError:
-        raise click.BadParameter(f"expected FIELD or FIELD=NUMBER,NUMBER,..., got {text!r}") from None
+    with _bad_parameter():
+        return parse_facet(text)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import click
 from .options import catalog_options, open_shop, shared_options
 from .output import print_json, say
 from .progress import Progress
-from .text import one_line
+from .text import counted, one_line, products
 
 if TYPE_CHECKING:
     from mm_milvus.records import VerifyReport
@@ -51,7 +51,8 @@ def verify(catalog: str, as_json: bool) -> None:
 
 def _show(report: VerifyReport) -> None:
     say(
-        f"{report.read:,} rows in the catalog ({report.rejected:,} unusable) · {report.stored:,} products stored"
+        f"{counted(report.read, 'row')} in the catalog ({report.rejected:,} unusable) · "
+        f"{products(report.stored)} stored"
     )
     for kind, meaning in _KINDS.items():
         if count := getattr(report, f"{kind}_count"):

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from mm_milvus.config import Settings
 from mm_milvus.errors import ConfigError
-from mm_milvus.records import Facet, Sort
+from mm_milvus.records import Boost, Crop, Facet, Sort
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Boost, FieldType, Hit, Query
+    from mm_milvus.records import FieldType, Hit, Query
     from mm_milvus.store.filters import Condition
 
     Entry = str | tuple[str, float]  # without a weight, and with one
     Entries = Entry | Sequence[Entry] | Mapping[str, float]
 
-__all__ = ["IngestOptions", "QueryOptions", "as_list", "entries", "ids_of", "listed", "query_fields"]
+__all__ = [
+    "IngestOptions",
+    "QueryOptions",
+    "as_list",
+    "crop_of",
+    "entries",
+    "fields_of",
+    "ids_of",
+    "ingest_fields",
+    "parse_boost",
+    "parse_crop",
+    "parse_facet",
+    "parse_sort",
+    "query_fields",
+]
+
+_BOOSTS = ("multiply", "add", "recency", "first")
+_RECOMMEND = dict.fromkeys(("like", "unlike", "times", "half_life"), "; use recommend()")
 
 
 class IngestOptions(TypedDict, total=False):
@@ -54,7 +74,7 @@ class QueryOptions(TypedDict, total=False):
     filter: str | Condition | None
     limit: int
     offset: int
-    fields: Sequence[str] | None
+    fields: str | Sequence[str] | None  # a list, or "title,price"
     mode: Literal["auto", "vector", "text", "hybrid"]
     alpha: float
     combine: Literal["weighted", "rrf"]
@@ -62,13 +82,13 @@ class QueryOptions(TypedDict, total=False):
     composition: Literal["sum", "product", "slerp"]
     bridge: float | None
     min_score: float | None
-    boosts: Boost | Sequence[Boost]
+    boosts: Boost | str | Sequence[Boost | str]  # "first:stock", "recency:listed=30"
     rerank: Callable[[Query, Sequence[Hit]], Sequence[float]] | None
     rerank_size: int
     sort: Sort | str | Sequence[Sort | str]  # "price", or "-price" for falling prices
     group_by: str | None
     group_size: int
-    facets: Facet | str | Sequence[Facet | str]
+    facets: Facet | str | Sequence[Facet | str]  # "color", "price=50,100"
     cursor: str | None
     count: bool
     exclude: Sequence[str]
@@ -83,27 +103,101 @@ def ids_of(ids: str | Sequence[str]) -> list[str]:
 
 
 def query_fields(options: QueryOptions) -> dict[str, Any]:
-    """As a Query has them: tuples, and records in the place of names."""
+    """As a Query has them: tuples, and records in the place of strings. Raises ConfigError for an unknown option."""
+    _check_names(options, [*QueryOptions.__annotations__, "text", "image", "id", "crop"], _RECOMMEND)
     fields: dict[str, Any] = dict(options)
-    for name in ("fields", "exclude"):
-        if fields.get(name) is not None:
-            fields[name] = tuple(as_list(fields[name]))
-    if "boosts" in options:
-        fields["boosts"] = tuple(as_list(options["boosts"]))
-    if "sort" in options:
-        fields["sort"] = tuple(_sort(entry) for entry in as_list(options["sort"]))
-    if "facets" in options:
-        entries = as_list(options["facets"])
-        fields["facets"] = tuple(Facet(entry) if isinstance(entry, str) else entry for entry in entries)
+    if fields.get("fields") is not None:
+        fields["fields"] = fields_of(fields["fields"])
+    if fields.get("exclude") is not None:
+        fields["exclude"] = tuple(ids_of(fields["exclude"]))
+    if not isinstance(fields.get("group_by"), str | None):
+        raise ConfigError(f"group_by is the name of one attribute, got {fields['group_by']!r}")
+    for name, parse in (("boosts", parse_boost), ("sort", parse_sort), ("facets", parse_facet)):
+        if name in fields:
+            listed = as_list(fields[name])
+            fields[name] = tuple(parse(entry) if isinstance(entry, str) else entry for entry in listed)
     return fields
 
 
-def _sort(entry: Sort | str) -> Sort:
-    return Sort(entry.removeprefix("-"), entry.startswith("-")) if isinstance(entry, str) else entry
+def ingest_fields(options: IngestOptions) -> dict[str, Any]:
+    """As Settings have them. Raises ConfigError for an unknown option, and for a setting that only a client has."""
+    clients = {
+        name: f"; it is a setting of the client: Client(config=Settings({name}=...))"
+        for name in Settings.model_fields.keys() - {"dry_run"}
+    }
+    _check_names(options, [*IngestOptions.__annotations__, "dry_run"], clients)
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
+
+
+def _check_names(given: Iterable[str], known: Collection[str], elsewhere: Mapping[str, str]) -> None:
+    """Python would name a method and an argument that the caller has never seen."""
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is None:
+        return
+    near = get_close_matches(unknown, known, n=2)
+    nearest = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(known)}"
+    raise ConfigError(f"unknown option {unknown!r}{elsewhere.get(unknown, nearest)}")
+
+
+def fields_of(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Attributes to return, from a list or from ``title,price``. An id always comes back, and may be named as well."""
+    listed = [name.strip() for name in names.split(",")] if isinstance(names, str) else as_list(names)
+    return tuple(name for name in listed if name not in ("", "id"))
+
+
+def crop_of(crop: Any) -> Crop | None:
+    """A Crop as it is, or one of four pixel numbers or of ``x,y,width,height``. Raises ConfigError."""
+    if crop is None or isinstance(crop, Crop):
+        return crop
+    return parse_crop(crop if isinstance(crop, str) else ",".join(map(str, as_list(crop))))
+
+
+def parse_crop(text: str) -> Crop:
+    """``x,y,width,height`` in whole pixels. Raises ConfigError."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise ConfigError(f"expected x,y,width,height in whole pixels, got {text!r}")
+    x, y, width, height = map(int, parts)
+    if not width or not height:
+        raise ConfigError("width and height must be at least 1")
+    return Crop(x, y, width, height)
+
+
+def parse_sort(text: str) -> Sort:
+    """``price``, or ``-price`` for the highest first. Raises ConfigError."""
+    field = text.strip().removeprefix("-")
+    if not field:
+        raise ConfigError("expected the name of an attribute, with a minus sign before it for falling order")
+    return Sort(field, descending=text.strip().startswith("-"))
+
+
+def parse_boost(text: str) -> Boost:
+    """``first:in_stock``, or with an amount ``recency:listed=90``. Raises ConfigError."""
+    how, _, rest = text.strip().partition(":")
+    field, _, amount = (part.strip() for part in rest.partition("="))
+    try:
+        if how not in _BOOSTS or not field:
+            raise ValueError
+        return Boost(field, how, float(amount) if amount else None)  # type: ignore[arg-type]
+    except ValueError:
+        raise ConfigError(
+            f"expected {', '.join(_BOOSTS)}, then :FIELD or :FIELD=AMOUNT, got {text!r}"
+        ) from None
+
+
+def parse_facet(text: str) -> Facet:
+    """``color``, or ``price=50,100`` for the numbers between bounds. Raises ConfigError."""
+    field, _, bounds = (part.strip() for part in text.partition("="))
+    try:
+        return Facet(field, bounds=tuple(float(bound) for bound in bounds.split(",")) if bounds else ())
+    except ValueError:
+        raise ConfigError(f"expected FIELD or FIELD=NUMBER,NUMBER,..., got {text!r}") from None
 
 
 def as_list(value: Any) -> list[Any]:
-    """Of one thing, of several, or of a dict of weights."""
+    """Of one thing, of none, of several, or of a dict of weights."""
+    if value is None:
+        return []
     if isinstance(value, Mapping):
         return list(value.items())
     return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
@@ -122,7 +216,3 @@ def entries(value: Any) -> list[tuple[Any, float | None]]:
             return [(value[0], float(value[1]))]
         raise ConfigError(f"a weighted signal is a pair (value, weight), got {value!r}")
     return [(value, None)]
-
-
-def listed(options: IngestOptions) -> dict[str, Any]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}

@@ -65,7 +65,7 @@ class AsyncClient:
         image: Any = None,
         id: Entries | None = None,
         *,
-        crop: Crop | tuple[int, int, int, int] | None = None,
+        crop: Crop | tuple[int, int, int, int] | str | None = None,
         **options: Unpack[QueryOptions],
     ) -> Page:
         return await self._run(self._client.query, text, image, id, crop=crop, **options)

@@ -8,9 +8,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from mm_milvus.arguments import IngestOptions, QueryOptions, as_list, entries, ids_of, listed, query_fields
+from mm_milvus.arguments import (
+    IngestOptions,
+    QueryOptions,
+    as_list,
+    crop_of,
+    entries,
+    ids_of,
+    ingest_fields,
+    query_fields,
+)
 from mm_milvus.config import Settings, load_settings
-from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound
+from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound, TooManyRejects
 from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
 if TYPE_CHECKING:
@@ -107,16 +116,16 @@ class Client:
     ) -> IngestReport:
         """Embeds a catalog (JSONL, CSV, Parquet, or a folder of pictures) and writes it into the collection.
 
-        Creates database and collection where needed. Unchanged products cost one look-up. ``progress`` is called some
-        ten times a second. ``confirm(to_delete, stored)`` is asked before ``sync`` deletes more than
-        ``max_delete_rate``. ``on_wait`` is told, in a line, when Milvus is away and a call is tried again. Options:
-        those of IngestOptions. Raises CatalogError, StampMismatch, FusionError, EncoderError, StoreError; after the
-        last row TooManyRejects and DeletionRefused; Interrupted after a Ctrl-C.
+        Creates database and collection where needed; a new collection that gets no product is not kept. Unchanged
+        products cost one look-up. ``progress`` is called some ten times a second. ``confirm(to_delete, stored)`` is
+        asked before ``sync`` deletes more than ``max_delete_rate``. ``on_wait`` is told, in a line, when Milvus is away
+        and a call is tried again. Options: those of IngestOptions. Raises CatalogError, StampMismatch, FusionError,
+        EncoderError, StoreError; after the last row TooManyRejects and DeletionRefused; Interrupted after a Ctrl-C.
         """
         from mm_milvus import ingest
         from mm_milvus.store import Store
 
-        settings = self.settings.replace(**listed(options))
+        settings = self.settings.replace(**ingest_fields(options))
         if settings.dry_run:
             raise ConfigError("dry_run is set, and an ingest would store products: call preview() instead")
         stamp = self._existing_stamp()
@@ -129,16 +138,25 @@ class Client:
         with Store(settings, create=True, retry_seconds=retry, on_wait=waits) as store:
             waits.stop = store.stop_waiting
             collection, new = ingest.open_target(store, catalog, encoders[0], settings)
-            return ingest.run(
-                catalog,
-                collection,
-                encoders,
-                settings,
-                progress,
-                new=new,
-                confirm=confirm,
-                waits=waits,
-            )
+            report = None
+            try:
+                report = ingest.run(
+                    catalog,
+                    collection,
+                    encoders,
+                    settings,
+                    progress,
+                    new=new,
+                    confirm=confirm,
+                    waits=waits,
+                )
+            except TooManyRejects as error:
+                report = error.report
+                raise
+            finally:
+                if new:
+                    _drop_if_empty(store, report)
+            return report
 
     def verify(
         self,
@@ -153,7 +171,7 @@ class Client:
         """
         from mm_milvus import ingest
 
-        settings = self.settings.replace(**listed(options))
+        settings = self.settings.replace(**ingest_fields(options))
         collection = self._open()
         catalog = ingest.open_source(source, settings, collection.stamp)
         return ingest.verify(catalog, collection, settings, progress)
@@ -162,7 +180,7 @@ class Client:
         """What ``ingest`` would do: mapping, schema, text template, first rejects. Does not touch Milvus."""
         from mm_milvus import ingest
 
-        return ingest.preview(source, self.settings.replace(**listed(options)))
+        return ingest.preview(source, self.settings.replace(**ingest_fields(options)))
 
     # --- products out --------------------------------------------------------------------------------------
 
@@ -172,19 +190,20 @@ class Client:
         image: Any = None,
         id: Entries | None = None,
         *,
-        crop: Crop | tuple[int, int, int, int] | None = None,
+        crop: Crop | tuple[int, int, int, int] | str | None = None,
         **options: Unpack[QueryOptions],
     ) -> Page:
         """Products for words, pictures (path, URL, bytes or PIL image), known products' ids, and any mix of them.
 
         Each may be a list or a dict of weights, and each entry may be a pair ``(value, weight)``. ``crop`` cuts the
-        query picture. Options: those of QueryOptions. Without any signal: the products that pass the filter, sorted.
+        query picture: four numbers, or ``"x,y,width,height"``. Options: those of QueryOptions. Without any signal: the
+        products that pass the filter, sorted.
         See ``search`` for the errors.
         """
-        crop = Crop(*crop) if isinstance(crop, tuple) else crop
+        part = crop_of(crop)
         signals = (
             *(Signal("text", value, weight) for value, weight in entries(text)),
-            *(Signal("image", value, weight, crop) for value, weight in entries(image)),
+            *(Signal("image", value, weight, part) for value, weight in entries(image)),
             *(Signal("id", value, weight) for value, weight in entries(id)),
         )
         return self.search(Query(signals, **query_fields(options)))
@@ -227,6 +246,8 @@ class Client:
         """
         from mm_milvus.search import Searcher
 
+        if not isinstance(query, Query):
+            raise ConfigError(f"search() takes a Query, got {query!r:.80}; query() takes words and pictures")
         collection = self._open()
         if self._searcher is None or self._searcher.collection is not collection:
             self._searcher = Searcher(collection, lambda: self._encoder(collection.stamp), self._media)
@@ -342,6 +363,12 @@ class Client:
             device, dtype, compile = self.settings.device, self.settings.dtype, self.settings.compile
             self._encoders[name] = load_replicas(name, device=device, dtype=dtype, compile=compile)
         return self._encoders[name]
+
+
+def _drop_if_empty(store: Store, report: IngestReport | None) -> None:
+    """Of a new collection: the stamp would keep a wrong mapping's choice of texts for ever."""
+    if report is not None and not report.written:
+        store.drop(report.collection)
 
 
 class _Waits:

@@ -62,6 +62,9 @@ class Settings(BaseModel):
     retry_seconds: float = Field(
         300.0, ge=0, le=86_400, description="seconds that an ingest waits for a Milvus that went away"
     )
+    wait: float = Field(
+        0.0, ge=0, le=86_400, description="seconds to wait for a local database that another process has open"
+    )
     consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = Field(
         "Strong", description="consistency level of searches on a server"
     )

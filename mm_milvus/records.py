@@ -274,7 +274,8 @@ class FacetCounts:
 class Page:
     """The answer to a query: hits in falling score.
 
-    ``total`` counts the products that pass the filter; it is a lower bound where ``total_exact`` is false.
+    ``total`` counts the products that pass the filter, or with ``group_by`` their groups; it is a lower bound where
+    ``total_exact`` is false.
     """
 
     hits: tuple[Hit, ...]
@@ -335,6 +336,7 @@ class IngestReport:
     stopped: str | None = None  # why the catalog was not read to its end, None when it was
     text_fields: tuple[str, ...] = ()  # the attributes that were embedded as text
     problems: tuple[str, ...] = ()  # one line per stage that refused something: how often, and the first case
+    notices: tuple[str, ...] = ()  # what went well and may still surprise, a line each
 
     @property
     def rows_per_second(self) -> float:
@@ -347,6 +349,7 @@ class IngestReport:
             "stages": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
             "text_fields": list(self.text_fields),
             "problems": list(self.problems),
+            "notices": list(self.notices),
         }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mm_milvus import AsyncClient, Client, F
-from mm_milvus.errors import ProductNotFound
+from mm_milvus.errors import ConfigError, ProductNotFound
 
 
 def test_a_shop_from_ingest_to_delete(tmp_path: Path) -> None:
@@ -42,6 +42,9 @@ def test_a_shop_from_ingest_to_delete(tmp_path: Path) -> None:
             assert (await shop.info()).rows == await shop.count() == 3
             with pytest.raises(ProductNotFound):
                 await shop.similar("nowhere")
+            with pytest.raises(ConfigError, match="did you mean facets"):
+                await shop.query("red", facet="price")  # type: ignore[call-arg]
+            assert (await shop.query("mug", sort="-price"))[0].id == "p2"
             assert await shop.delete(["p1"]) == 1
         heart.cancel()
         assert beats > 20  # the loop went on meanwhile

@@ -36,6 +36,11 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
     assert dict(shop.query("red shirt", limit=1, fields="title")[0].attributes) == {"title": "red shirt"}
     both = shop.query("red shirt", limit=1, fields=["price", "text"])[0].attributes
     assert dict(both) == {"price": 0.0, "text": "red shirt"}
+    assert dict(shop.query("red shirt", limit=1, fields="title, price")[0].attributes) == {
+        "title": "red shirt",
+        "price": 0.0,
+    }
+    assert dict(shop.query("red shirt", limit=1, fields=["id"])[0].attributes) == {}  # it is there unasked
     with pytest.raises(ConfigError, match="no attribute 'titel'"):
         shop.query("red shirt", fields=["titel"])
 
@@ -54,11 +59,76 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
         ({"text": ("red", 1, 2)}, "a weighted signal is a pair"),
         ({"text": [("red", 1.0), ("red", -1.0)]}, "cancel each other out"),
         ({}, "nothing to search for"),
+        ({"image": "x.jpg", "crop": (1, 2, 3)}, "expected x,y,width,height in whole pixels, got '1,2,3'"),
+        ({"image": "x.jpg", "crop": "1,2,3,0"}, "width and height must be at least 1"),
+        ({"text": "x", "exclude": [5]}, "ids are strings, got 5"),
+        ({"text": "x", "group_by": ["price"]}, "group_by is the name of one attribute"),
     ],
 )
 def test_a_wrong_argument_is_one_line(shop: Client, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         shop.query(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"facet": "price"}, "unknown option 'facet'; did you mean facets?"),
+        ({"groupby": "price"}, "unknown option 'groupby'; did you mean group_by?"),
+        ({"like": ["0"]}, "unknown option 'like'; use recommend()"),
+        ({"unlike": "0"}, "unknown option 'unlike'; use recommend()"),
+        ({"imge": "x.jpg"}, "unknown option 'imge'; did you mean image or bridge?"),
+        ({"zzz": 1}, "unknown option 'zzz'; there are filter, limit, offset,"),
+    ],
+)
+def test_an_unknown_option_names_those_it_is_like(
+    shop: Client, arguments: dict[str, Any], message: str
+) -> None:
+    def refused(error: pytest.ExceptionInfo[ConfigError]) -> bool:
+        return str(error.value).startswith(message) and "\n" not in str(error.value)
+
+    with pytest.raises(ConfigError) as caught:
+        shop.query("red", **arguments)
+    assert refused(caught)
+    if "like" in arguments or "unlike" in arguments:
+        return
+    with pytest.raises(ConfigError) as caught:
+        shop.recommend("0", **arguments)
+    assert refused(caught)
+    with pytest.raises(ConfigError) as caught:
+        shop.similar("0", **arguments)
+    assert refused(caught)
+
+
+def test_an_unknown_option_of_an_ingest_names_those_it_is_like(shop: Client, tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "title": "b"}\n', encoding="utf-8")
+    for call in (shop.ingest, shop.preview, shop.verify):
+        with pytest.raises(ConfigError, match=r"^unknown option 'maping'; did you mean mapping\?$"):
+            call(tmp_path / "c.jsonl", maping={})  # type: ignore[operator]
+        with pytest.raises(ConfigError, match=r"setting of the client: Client\(config=Settings\(encoder"):
+            call(tmp_path / "c.jsonl", encoder="offline")  # type: ignore[operator]
+
+
+def test_options_may_be_written_as_on_the_command_line(shop: Client) -> None:
+    page = shop.query("shirt", facets="price=1,2", sort="-price", boosts="recency:price=30", explain=True)
+    assert [hit.id for hit in page] == ["2", "1", "0"]
+    assert page.facets[0].ranges == ((None, 1.0, 1), (1.0, 2.0, 1), (2.0, None, 1))
+    several = shop.query("shirt", facets=["title", "price=2"], sort=["price"], boosts=["first:price"])
+    assert [facet.field for facet in several.facets] == ["title", "price"]
+    assert [hit.id for hit in shop.query("red shirt", boosts="first:price")][-1] == "0"
+    assert shop.query("shirt", facets=None, sort=None, boosts=None).total == 3
+    for arguments, message in (
+        ({"facets": "price=a"}, "expected FIELD or FIELD=NUMBER,NUMBER,..., got 'price=a'"),
+        ({"sort": "-"}, "expected the name of an attribute"),
+        ({"boosts": "fist:price"}, "expected multiply, add, recency, first, then :FIELD"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            shop.query("shirt", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_search_takes_a_query(shop: Client) -> None:
+    with pytest.raises(ConfigError, match=r"search\(\) takes a Query, got 'red'; query\(\) takes words"):
+        shop.search("red")  # type: ignore[arg-type]
 
 
 def test_count(shop: Client) -> None:

@@ -56,6 +56,7 @@ class Catalog:
         self.kind: str = source.kind  # jsonl, csv, parquet or directory
         self.mapping: Mapping[str, str | tuple[str, ...]] = MappingProxyType(dict(mapping))
         self.schema: Schema = schema
+        self.notices: tuple[str, ...] = ()  # for a person, one line each
 
     def estimate(self) -> int | None:
         """About how many rows there are; None where only reading all of them would tell."""

@@ -97,7 +97,17 @@ def _guess(columns: Sequence[str], candidates: Iterable[str], used: set[str]) ->
         form = normalized(column)
         if column not in used and (form not in by_form or column == form):
             by_form[form] = column
-    return next((by_form[name] for name in candidates if name in by_form), None)
+    if found := next((by_form[name] for name in candidates if name in by_form), None):
+        return found
+    if candidates is not IMAGES:
+        return None
+    # Several pictures often have a column each: "Foto 1", "Foto 2".
+    return next((column for column in by_form.values() if _stem(column) in IMAGES), None)
+
+
+def _stem(column: str) -> str:
+    """The name in normalized form without the number at its end."""
+    return normalized(column).rstrip("0123456789")
 
 
 def _images(columns: Sequence[str], first: str | None, *, explicit: bool, used: set[str]) -> tuple[str, ...]:
@@ -105,7 +115,12 @@ def _images(columns: Sequence[str], first: str | None, *, explicit: bool, used: 
         return ()
     if explicit:
         return _parts(first, columns)
-    extra = [column for column in columns if normalized(column) in EXTRA_IMAGES and column not in used]
+    numbered = _stem(first)
+    extra = [
+        column
+        for column in columns
+        if column not in used and (normalized(column) in EXTRA_IMAGES or _stem(column) == numbered)
+    ]
     return (first, *extra)
 
 

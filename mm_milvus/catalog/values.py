@@ -215,13 +215,16 @@ def check_name(name: str) -> str:
 
 
 def check_id(value: Any) -> str:
-    """The id as text. Raises InvalidValue for what cannot be one; only text and integers can."""
+    """The id as text, without blanks around it, which nobody sees and exports add at will.
+
+    Raises InvalidValue for what cannot be one; only text and integers can.
+    """
     if value is None:
         raise InvalidValue("no id")
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InvalidValue(f"id: expected text or an integer, got {_shown(value)}")
-    name = check_string("id", str(value))
-    if not name.strip():
+    name = check_string("id", str(value)).strip()
+    if not name:
         raise InvalidValue("the id is empty")
     if _CONTROL.search(name):
         raise InvalidValue(f"id: {_shown(name)} holds control characters")

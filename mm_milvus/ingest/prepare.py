@@ -17,7 +17,7 @@ from mm_milvus.errors import MediaError, StampMismatch
 from mm_milvus.fusion import Fusion
 from mm_milvus.ingest.pictures import Pictures, is_url
 from mm_milvus.media import decode_pixels
-from mm_milvus.records import FieldType, Product, Rejected, Schema
+from mm_milvus.records import Field, FieldType, Product, Rejected, Schema
 from mm_milvus.store import Stamp, storable
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class Preview:
     rows_estimate: int | None  # of the whole catalog
     rejected: tuple[Rejected, ...]  # the first 20; ``kept`` where only a picture of the first 100 rows fails
     rejected_count: int  # of all that were found
+    rows_rejected: int  # of ``rows_read``: those that an ingest would refuse
+    too_many_rejects: (
+        bool  # more than ``max_reject_rate`` allows: an ingest of these rows would raise TooManyRejects
+    )
 
 
 def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
@@ -67,6 +71,7 @@ def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
     products = [row for row in rows if isinstance(row, Product)]
     rejected = [row for row in rows if isinstance(row, Rejected)]
     rejected += _unreadable_pictures(catalog, text_fields, products[:_PREVIEW_PICTURES], settings)
+    refused = sum(not row.kept for row in rejected)
     return Preview(
         source=str(source),
         kind=catalog.kind,
@@ -78,6 +83,8 @@ def preview(source: str | os.PathLike[str], settings: Settings) -> Preview:
         rows_estimate=catalog.estimate() if len(rows) == _PREVIEW_ROWS else len(rows),
         rejected=tuple(sorted(rejected, key=lambda row: row.line)[:20]),
         rejected_count=len(rejected),
+        rows_rejected=refused,
+        too_many_rejects=bool(rows) and refused / len(rows) > settings.max_reject_rate,
     )
 
 
@@ -93,18 +100,29 @@ def _unreadable_pictures(
     catalog: Catalog, text_fields: Sequence[str], products: Sequence[Product], settings: Settings
 ) -> Iterator[Rejected]:
     """Products whose picture file cannot be read: a wrong path is what most often goes wrong with a new catalog."""
+    # Of a folder of pictures nothing would be left.
+    keeps = settings.missing_image == "keep" and catalog.kind != "directory"
     with Pictures(catalog.root, settings) as pictures:
         for product in products:
-            for reference in product.images:
-                try:
-                    if not is_url(reference):
-                        decode_pixels(pictures.fetch(reference).data, smallest=1)
-                except MediaError as error:
-                    text = render_text(product.attributes, text_fields, 1)
-                    kept = bool(text or product.images[1:]) and settings.missing_image == "keep"
-                    yield Rejected(
-                        product.line, product.id, error.stage, str(error), product.record, kept=kept
-                    )
+            wanted = product.images[:1] if settings.images == "first" else product.images
+            failures = [error for image in wanted if (error := _failure(pictures, image)) is not None]
+            if failures:
+                left = render_text(product.attributes, text_fields, 1) or len(failures) < len(wanted)
+                reason = "; ".join(map(str, failures))
+                stage = failures[0].stage
+                yield Rejected(
+                    product.line, product.id, stage, reason, product.record, kept=bool(keeps and left)
+                )
+
+
+def _failure(pictures: Pictures, reference: str) -> MediaError | None:
+    """Why a picture file cannot be read; a URL is not asked for."""
+    try:
+        if not is_url(reference):
+            decode_pixels(pictures.fetch(reference).data, smallest=1)
+    except MediaError as error:
+        return error
+    return None
 
 
 def open_source(source: str | os.PathLike[str], settings: Settings, stamp: Stamp | None) -> Catalog:
@@ -119,7 +137,20 @@ def open_source(source: str | os.PathLike[str], settings: Settings, stamp: Stamp
     # Text such as "0,5" or "yes" in a CSV is read as the collection's numbers and flags, as if they were set again.
     strict = {name: kind for name, kind in known.items() if kind in _WRITTEN_AS_TEXT}
     again = settings.replace(types=strict | settings.types)
-    return open_catalog(source, again, schema=Schema(stamp.schema.fields + added))
+    catalog = open_catalog(source, again, schema=Schema(stamp.schema.fields + added))
+    if settings.text_fields is None:
+        catalog.notices = tuple(_not_embedded(added, stamp, settings))
+    return catalog
+
+
+def _not_embedded(added: tuple[Field, ...], stamp: Stamp, settings: Settings) -> Iterator[str]:
+    """Attributes that a new collection would embed and that come too late for this one. Told once: then it has them."""
+    if late := choose_text_fields(Schema(added), settings):
+        are, them = ("is", "it") if len(late) == 1 else ("are", "them")
+        yield (
+            f"this collection embeds {', '.join(stamp.text_fields) or 'no text'}: {', '.join(late)} {are} stored and "
+            f"can be filtered by, but words do not find {them}; a new --collection would embed {them}"
+        )
 
 
 def open_target(

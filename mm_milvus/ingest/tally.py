@@ -45,6 +45,7 @@ class Tally:
         self._problems: dict[str, tuple[int, str]] = {}  # stage -> how often, and the first case
         self._began = time.perf_counter()
         self.stopped: str | None = None
+        self.notices: tuple[str, ...] = ()
 
     def add(self, **counts: int) -> None:
         with self._lock:
@@ -94,4 +95,5 @@ class Tally:
                 problems=tuple(
                     f"{count:,} × {stage}, first on {first}" for stage, (count, first) in frequent
                 ),
+                notices=self.notices,
             )

@@ -65,6 +65,7 @@ def run(
         raise ConfigError(f"the rejects would overwrite the catalog {path}; name another file with --rejects")
     with RejectsFile(path) as rejects:
         tally = Tally(collection.name, collection.stamp, rejects, waits)
+        tally.notices = catalog.notices
         ids = CatalogIds() if settings.sync else None
         flow = _Flow(catalog, collection, encoders, settings, tally, ids, new=new)
         try:

@@ -60,8 +60,12 @@ def mode_of(query: Query) -> str:
     """The mode that "auto" stands for: hybrid for words alone. Raises ConfigError for one that needs words."""
     words = word_signals(query.signals)
     if query.mode in ("text", "hybrid") and not words:
+        if wordless := _looked_for(query.signals):  # of emoji or punctuation alone
+            raise ConfigError(
+                f"the mode {query.mode!r} looks for words, and {signal_text(wordless[0])!r} has none"
+            )
         raise ConfigError(f"the mode {query.mode!r} needs a text with a weight above 0")
-    if query.mode == "text" and len(words) < len(query.signals):
+    if query.mode == "text" and len(_looked_for(query.signals)) < len(query.signals):
         raise ConfigError(
             "the mode 'text' compares words only; leave out pictures, products and negative weights"
         )
@@ -72,11 +76,11 @@ def mode_of(query: Query) -> str:
 
 def word_signals(signals: Sequence[Signal]) -> list[Signal]:
     """Texts that are looked for by their words: those that do not push away, and that have words."""
-    return [
-        s
-        for s in signals
-        if s.kind == "text" and (s.weight is None or s.weight > 0) and tokenize(signal_text(s))
-    ]
+    return [signal for signal in _looked_for(signals) if tokenize(signal_text(signal))]
+
+
+def _looked_for(signals: Sequence[Signal]) -> list[Signal]:
+    return [s for s in signals if s.kind == "text" and (s.weight is None or s.weight > 0)]
 
 
 def rank(

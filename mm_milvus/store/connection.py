@@ -73,7 +73,7 @@ class Store:
             _probe(settings)
             client, version = _connect(uri, settings)
         else:
-            self._embedded = open_embedded(settings.uri, create=create)
+            self._embedded = open_embedded(settings.uri, create=create, wait=settings.wait)
             uri = self._embedded.uri
             try:
                 client, version = _connect(uri, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ _MARKS = {
     "LOCK",
     "collections",
 }  # together they are a database; other programs lay a LOCK into their folders too
+_POLL = 0.2  # seconds between two looks at a lock
 _BEGINNINGS = {*_MARKS, "databases"}  # what is there when the making of one was interrupted
 
 
@@ -44,12 +46,24 @@ _guard = threading.Lock()
 _open: dict[str, EmbeddedServer] = {}
 
 
-def open_embedded(path: str | os.PathLike[str], *, create: bool) -> EmbeddedServer:
+def open_embedded(path: str | os.PathLike[str], *, create: bool, wait: float = 0.0) -> EmbeddedServer:
     """Opens the database at ``path``, any path; only with ``create`` may it come into being.
 
-    Raises DatabaseNotFound, DatabaseLocked (another process has it), StoreError (not a database, no right).
+    A database that another process has is asked for again, for up to ``wait`` seconds. Raises DatabaseNotFound,
+    DatabaseLocked (another process still has it), StoreError (not a database, no right).
     """
     folder = _locate(path)
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return _opened(folder, create=create)
+        except DatabaseLocked:
+            if (left := deadline - time.monotonic()) <= 0:
+                raise
+        time.sleep(min(left, _POLL))  # outside of the guard: clients of other databases go on
+
+
+def _opened(folder: Path, *, create: bool) -> EmbeddedServer:
     with _guard:
         server = _open.get(str(folder))
         if server is None:
@@ -105,7 +119,7 @@ def _start(folder: Path) -> EmbeddedServer:
         server, database, port = start_server_in_thread(str(folder), host="127.0.0.1", port=0)
     except DataDirLockedError as error:
         raise DatabaseLocked(
-            f"the database {folder} is in use by another process; close it or wait"
+            f"the database {folder} is in use by another process; close it, or wait for it with --wait SECONDS"
         ) from error
     except (MilvusLiteError, OSError, ValueError) as error:
         raise StoreError(f"cannot open the database {folder}: {error}") from error

@@ -54,6 +54,11 @@ def catalog_of(folder: Path, *rows: dict[str, Any], **settings: Any) -> Catalog:
             ["Bestellnummer", "Produktname", "Bild", "Bilder"],
             {"id": "Bestellnummer", "title": "Produktname", "image": ("Bild", "Bilder")},
         ),
+        (["id", "title", "Foto 1", "Foto 2"], {"id": "id", "title": "title", "image": ("Foto 1", "Foto 2")}),
+        (
+            ["id", "name2", "image_02", "image", "images", "photo1"],
+            {"id": "id", "image": ("image", "image_02", "images")},
+        ),
     ],
 )
 def test_common_names_are_guessed(tmp_path: Path, columns: list[str], mapping: dict[str, str]) -> None:

@@ -44,15 +44,16 @@ def products_and_rejects(path: Path) -> tuple[dict[str, Product], list[Rejected]
 
 
 def expected(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The first row of each id, without what is missing."""
+    """The first row of each id, without what is missing. Blanks around an id do not count."""
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
-        first.setdefault(row["id"], {k: v for k, v in row.items() if k != "id" and v is not None})
+        first.setdefault(row["id"].strip(), {k: v for k, v in row.items() if k != "id" and v is not None})
     return first
 
 
 @GENTLE
 @given(ROWS, st.booleans())
+@example([{"id": "a ", "title": "one"}, {"id": "\u3000a", "title": "two"}], True)
 def test_json_lines(rows: list[dict[str, Any]], ascii_only: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shop.jsonl"
@@ -61,9 +62,9 @@ def test_json_lines(rows: list[dict[str, Any]], ascii_only: bool) -> None:
         products, rejects = products_and_rejects(path)
     assert {name: dict(product.attributes) for name, product in products.items()} == expected(rows)
     assert [reject.reason for reject in rejects] == [
-        f"duplicate id {row['id']!r}"
+        f"duplicate id {row['id'].strip()!r}"
         for n, row in enumerate(rows)
-        if row["id"] in {r["id"] for r in rows[:n]}
+        if row["id"].strip() in {r["id"].strip() for r in rows[:n]}
     ]
 
 

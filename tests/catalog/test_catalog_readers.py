@@ -286,3 +286,28 @@ def test_what_cannot_be_a_catalog_at_all(
 def test_an_empty_directory_is_no_catalog(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="holds no pictures"):
         open_catalog(tmp_path, Settings())
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_blanks_around_an_id_do_not_make_it_another(kind: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    ids = ["A17 ", " \u00a0", "A17", "\u3000B-2\t", "C 3"]
+    path = tmp_path / f"shop.{kind}"
+    if kind == "parquet":
+        parquet.write_table(pa.table({"sku": ids, "title": ["t"] * len(ids)}), path)
+    elif kind == "csv":
+        path.write_text("sku,title\n" + "".join(f"{id},t\n" for id in ids), encoding="utf-8")
+    else:
+        rows = [{"sku": id, "title": "t"} for id in ids]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    first = 2 if kind == "csv" else 1
+    empty = "no id" if kind == "csv" else "the id is empty"
+    assert brief(read(path)) == [
+        (first, "A17"),
+        (first + 1, None, "map", empty),
+        (first + 2, "A17", "map", "duplicate id 'A17'"),
+        (first + 3, "B-2"),
+        (first + 4, "C 3"),
+    ]

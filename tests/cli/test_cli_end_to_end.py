@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 from mm_milvus_cli.main import cli
 from PIL import Image, ImageDraw
 
+from tests.ingest.picture_host import picture_host
+
 COLORS = {"red": (200, 20, 30), "blue": (20, 60, 200), "green": (20, 140, 60)}
 Shop = Callable[..., Result]
 
@@ -76,8 +78,14 @@ def test_a_dry_run_shows_everything_and_stores_nothing(folder: Path, tmp_path: P
     assert ["price", "varchar", "column"] in [line.split() for line in text.stdout.splitlines()]
     assert "red-ball: red ball [bold]rouge[/bold] 红色" in text.stdout
     assert "line 7: map: " in text.stdout
+    told = "an ingest would exit with 4: that is more than the --max-reject-rate allows"
+    lines = text.stdout.splitlines()
+    assert lines[0].endswith("catalog.jsonl: jsonl, 7 rows looked at, 1 would be rejected, nothing stored")
+    assert lines[1] == told
+    assert told not in CliRunner().invoke(cli, [*args, "--max-reject-rate", "0.2"]).stdout
     found = json.loads(CliRunner().invoke(cli, [*args, "--json"]).stdout)
     assert (found["rows_read"], found["kind"]) == (7, "jsonl")
+    assert (found["rows_rejected"], found["too_many_rejects"]) == (1, True)
     assert {"name": "price", "type": "varchar", "typed": True} in found["fields"]
     assert [(reject["line"], reject["stage"]) for reject in found["rejected"]] == [(7, "map")]
     assert not uri.exists()
@@ -101,7 +109,13 @@ def test_an_ingest_says_what_went_wrong_with_its_pictures(tmp_path: Path) -> Non
     assert lines[2].startswith("  3 × fetch, first on line 1: ")
     assert done.stderr == (
         "warning: 3 of 3 products lack a picture that the catalog names; see the reasons above "
-        "(--allow-root DIR lets pictures lie outside the catalog's folder)\n"
+        "(relative paths start at the catalog, or at --image-root DIR)\n"
+    )
+    rows = [row | {"image": "http://127.0.0.1:1/a.png"} for row in rows]
+    catalog.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    done = _run(tmp_path, "ingest", str(catalog), "--allow-private-hosts", "--url-timeout", "1")
+    assert done.stderr == (
+        "warning: 3 of 3 products lack a picture that the catalog names; see the reasons above\n"
     )
     catalog.write_text('{"id": "a", "title": "shoe"}\n', encoding="utf-8")
     done = _run(tmp_path, "ingest", str(catalog), "--collection", "words")
@@ -109,11 +123,51 @@ def test_an_ingest_says_what_went_wrong_with_its_pictures(tmp_path: Path) -> Non
     assert done.stderr == ""
 
 
+def test_an_ingest_notes_words_that_come_too_late_to_be_embedded(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.jsonl"
+    catalog.write_text('{"id": "a", "title": "shoe"}\n', encoding="utf-8")
+    assert _run(tmp_path, "ingest", str(catalog)).stderr == ""
+    catalog.write_text('{"id": "a", "title": "shoe", "brand": "Acme"}\n', encoding="utf-8")
+    told = _run(tmp_path, "ingest", str(catalog)).stderr
+    assert told.startswith("note: this collection embeds title: brand is stored and can be filtered by, but ")
+    assert told.count("\n") == 1
+
+
+def test_a_catalog_without_a_known_title_is_told_how_to_name_it(tmp_path: Path) -> None:
+    catalog = tmp_path / "shop.csv"
+    catalog.write_text("sku,Was es ist\n1,shoe\n", encoding="utf-8")
+    lines = _run(tmp_path, "ingest", str(catalog), "--dry-run").stdout.splitlines()
+    assert lines[2] == "mapping: id <- sku; no title, no pictures: --mapping title=COLUMN names one"
+    done = _run(tmp_path, "ingest", str(catalog), expect=4)
+    assert "neither text nor a picture" in done.stdout
+    # Nothing of the first try is left that would decide which text is embedded.
+    _run(tmp_path, "query", "--text", "shoe", expect=25)
+    done = _run(tmp_path, "ingest", str(catalog), "--mapping", "title=Was es ist")
+    assert {"text: title", "encoded: 1 text"} <= set(done.stdout.splitlines())
+    assert done.stderr == ""
+    told = _run(tmp_path, "verify", str(catalog), "--mapping", "title=Was es ist").stdout
+    assert told.startswith("1 row in the catalog (0 unusable) · 1 product stored\n")
+
+
 def test_a_second_ingest_changes_nothing_and_json_is_all_that_is_printed(folder: Path, shop: Shop) -> None:
     done = shop("ingest", str(folder / "catalog.jsonl"), "--max-reject-rate", "0.2", "--json")
     report = json.loads(done.stdout)
     assert (report["read"], report["written"], report["unchanged"], report["rejected"]) == (7, 0, 6, 1)
     assert done.stderr == ""
+
+
+def test_a_query_picture_on_a_private_host_needs_the_option_that_the_error_names(shop: Shop) -> None:
+    with picture_host() as host:
+        host.numbers["0"] = 0
+        asked = ["query", "--image", host.url(0), "--limit", "1", "--json"]
+        assert "use --allow-private-hosts if you trust it" in shop(*asked, expect=5).stderr
+        assert len(json.loads(shop(*asked, "--allow-private-hosts").stdout)["hits"]) == 1
+
+
+def test_an_id_may_be_among_the_fields(shop: Shop) -> None:
+    done = shop("query", "--text", "red", "--fields", "id,price", "--limit", "1", "--json")
+    (hit,) = json.loads(done.stdout)["hits"]
+    assert (set(hit), set(hit["attributes"])) == ({"id", "score", "attributes"}, {"price"})
 
 
 def test_too_many_rejects_exit_with_4_after_the_report(folder: Path, shop: Shop) -> None:

@@ -49,6 +49,28 @@ def test_with_json_the_error_is_an_object_too() -> None:
     assert (code, err) == (10, 'error: no field "prize"\n')
 
 
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("utf-8", "没有 'é'"), ("ascii", "\\u6ca1\\u6709 '\\u00e9'")]
+)
+def test_with_json_the_error_is_utf8_and_escaped_where_the_terminal_lacks_it(
+    encoding: str, shown: str
+) -> None:
+    program = (
+        "from mm_milvus.errors import CatalogError; from mm_milvus_cli.failures import reported\n"
+        "with reported(['--json']): raise CatalogError(\"没有 'é'\")"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert f'"error": "{shown}"'.encode() in done.stdout
+    assert json.loads(done.stdout)["error"] == "没有 'é'"
+    assert b"Traceback" not in done.stderr
+
+
 def test_too_many_rejects_brings_its_report_along() -> None:
     report = IngestReport("products", read=10, written=4, rejected=6)
     code, out, _ = _failing(TooManyRejects("6 of 10 rows were rejected", report), "--json")
@@ -74,6 +96,10 @@ def test_an_exception_that_nobody_planned_keeps_its_traceback() -> None:
         (["query", "--text", "^3"], "Invalid value for '--text': there is nothing to search for"),
         (["query", "--text", "x", "--limit", "0"], "Invalid value for '--limit'"),
         (["query", "--txt", "x"], "No such option"),
+        (
+            ["query", "red", "shoes"],
+            "words are asked for with --text, pictures with --image: --text 'red shoes'",
+        ),
         (["ingest"], "Missing argument 'CATALOG'"),
         (["ingest", "c.csv", "--mapping", "title"], "expected FIELD=VALUE, got 'title'"),
         (["ingest", "c.csv", "--mapping", "id=a", "--mapping", "id=b"], "'id' is given twice"),

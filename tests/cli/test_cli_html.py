@@ -12,7 +12,7 @@ from mm_milvus_cli.html import render
 from mm_milvus_cli.thumbnails import load_picture
 from PIL import Image
 
-from mm_milvus.records import Crop, Hit, Page, Query, Signal
+from mm_milvus.records import Crop, FacetCounts, Hit, Page, Query, Signal
 
 HOSTILE = """</h2></style><script>alert(1)</script><img src=x onerror=alert(2)> "'&<!--"""
 VOID = {"meta", "img", "rect", "circle", "path"}
@@ -215,6 +215,47 @@ def test_a_price_is_known_however_it_is_spelled(attributes: dict[str, Any]) -> N
     assert page.all("p", **{"class": "price"})[0].text == "129.99 €"
     rows = {"color"} | ({"currency"} if "currency" in attributes else set())
     assert {tag.text for tag in page.all("dt")} == rows
+
+
+def test_facets_stand_beside_the_cards_with_counts_and_bars() -> None:
+    facets = (
+        FacetCounts("base_color", (("red", 1200), (True, 300)), others=1, missing=4),
+        FacetCounts("price", ranges=((None, 50.0, 2), (50.0, None, 0)), min=5.0, max=49.5, exact=False),
+        FacetCounts("season"),
+    )
+    page = _parsed(render(Query((Signal("text", "x"),)), Page((Hit("a", 0.5, {}),), 1, 1.0, facets=facets)))
+    sections = page.all("section", **{"class": "facet"})
+    assert [" ".join(section.text.split()) for section in sections] == [
+        "base color red1,200 yes300 1 more value · none 4",
+        "price below 502 50 and more0 from 5 to 49.5 · of the best candidates only",
+        "season no values",
+    ]
+    assert [tag.attributes["style"] for tag in page.all("i")][:4] == [
+        "width:100.0%", "width:25.0%", "width:100.0%", "width:0.0%",
+    ]  # fmt: skip
+    assert page.all("main", **{"class": "faceted"})[0].text.count("season") == 1
+    assert _render(Hit("a", 0.5, {})).all("aside") == []
+
+
+def test_nothing_of_a_facet_becomes_markup() -> None:
+    facet = FacetCounts(HOSTILE, ((HOSTILE, 1),))
+    page = _parsed(render(Query(()), Page((), 0, 1.0, facets=(facet,))))
+    assert [tag.name for tag in page.tags if tag.name in ("script", "img")] == []
+    (section,) = page.all("section")
+    assert section.text.count(HOSTILE) == 2
+
+
+def test_a_card_shows_what_each_route_gave_where_that_was_asked_for() -> None:
+    hit = Hit("a", 0.873, {}, scores={"vector": 0.8312, "text": 2.25})
+    (routes,) = _render(hit).all("p", **{"class": "routes"})
+    assert routes.text.split() == ["vector", "0.831", "text", "2.250"]
+    assert _render(Hit("a", 0.873, {})).all("p", **{"class": "routes"}) == []
+
+
+def test_a_list_without_a_query_has_no_scores() -> None:
+    page = _render(Hit("a", 0.0, {"title": "Shoe"}), query=Query((), filter="price < 5"))
+    assert page.all("span", title="score") == []
+    assert page.all("i") == []
 
 
 def test_an_empty_page_says_so() -> None:

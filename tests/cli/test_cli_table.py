@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mm_milvus_cli.table import attribute_names, page_table, summary
+from mm_milvus_cli.table import attribute_names, facet_lines, page_table, summary
 from mm_milvus_cli.text import one_line, plain
 from rich.cells import cell_len
 from rich.console import Console
 
-from mm_milvus.records import Hit, Page
+from mm_milvus.records import FacetCounts, Hit, Page, Query
 
 
 def _page(*products: dict[str, Any], total: int = 84, offset: int = 0) -> Page:
@@ -106,13 +106,33 @@ def test_without_titles_there_is_no_title_column() -> None:
 
 
 def test_the_line_below_the_table() -> None:
-    assert summary(_page({}, {})) == "2 of 84 products · 31 ms"
-    assert summary(_page({}, total=1)) == "1 of 1 product · 31 ms"
-    assert summary(_page({}, {}, offset=10)) == "11-12 of 84 products · 31 ms"
+    query = Query(())
+    assert summary(_page({}, {}), query) == "2 of 84 products · 31 ms"
+    assert summary(_page({}, total=1), query) == "1 of 1 product · 31 ms"
+    assert summary(_page({}, {}, offset=10), query) == "11-12 of 84 products · 31 ms"
     many = replace(_page({}, total=1000), total_exact=False)
-    assert summary(many) == "1 of at least 1,000 products · 31 ms"
-    assert summary(_page(total=0)) == "no products match"
-    assert summary(_page(total=84, offset=100)) == "no products from rank 101 on: 84 match"
+    assert summary(many, query) == "1 of at least 1,000 products · 31 ms"
+    assert summary(_page(total=0), query) == "no products match"
+    assert summary(_page(total=84, offset=100), query) == "no products from rank 101 on: 84 match"
+
+
+def test_the_line_below_a_table_of_groups_counts_groups() -> None:
+    one, three = Query((), group_by="color"), Query((), group_by="color", group_size=3)
+    assert summary(_page({}, {}, total=11), one) == "2 of 11 groups · 31 ms"
+    assert summary(_page({}, total=1), one) == "1 of 1 group · 31 ms"
+    assert summary(_page({}, {}, total=11, offset=4), one) == "5-6 of 11 groups · 31 ms"
+    assert summary(_page({}, {}, total=11), three) == "2 products out of 11 groups · 31 ms"
+    assert summary(_page(total=11, offset=20), one) == "no products from group 21 on: 11 groups match"
+    assert summary(_page(total=0), one) == "no products match"
+
+
+def test_facets_count_further_values_in_singular_and_plural() -> None:
+    counts = (("red", 12), ("blue", 9))
+    facets = (FacetCounts("color", counts, others=1), FacetCounts("size", counts, others=1200))
+    assert list(facet_lines(replace(_page(), facets=facets))) == [
+        "color: red 12 · blue 9 · 1 more value",
+        "size: red 12 · blue 9 · 1,200 more values",
+    ]
 
 
 def test_ranks_go_on_after_an_offset() -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import click
 import pytest
-from mm_milvus_cli.values import crop, names, pair, signal_of, split_weight
+from mm_milvus_cli.values import boost, crop, facet, names, pair, signal_of, sort, split_weight
 
-from mm_milvus.records import Crop, Signal
+from mm_milvus.records import Boost, Crop, Facet, Signal, Sort
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,21 @@ def test_a_crop_is_four_whole_numbers() -> None:
 def test_a_bad_crop_is_refused(written: str) -> None:
     with pytest.raises(click.BadParameter):
         crop(written)
+
+
+def test_a_sort_a_boost_and_a_facet_are_read_as_in_python() -> None:
+    assert sort(" -price") == Sort("price", descending=True)
+    assert boost("recency:listed=30") == Boost("listed", "recency", 30.0)
+    assert boost("first: stock") == Boost("stock", "first")
+    assert facet("price=50, 100") == Facet("price", bounds=(50.0, 100.0))
+    for parse, bad, reason in (
+        (sort, "-", "name of an attribute"),
+        (boost, "first", "then :FIELD"),
+        (boost, "add:price=x", "then :FIELD"),
+        (facet, "price=x", "FIELD=NUMBER"),
+    ):
+        with pytest.raises(click.BadParameter, match=reason):
+            parse(bad)
 
 
 def test_names_are_split_at_commas_and_pairs_at_the_first_equals_sign() -> None:

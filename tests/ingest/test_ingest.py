@@ -267,6 +267,44 @@ def test_a_preview_tells_of_pictures_that_are_not_there(shop: Shop) -> None:
     assert not (shop.folder / "shop.db").exists()
 
 
+def test_a_preview_counts_as_the_ingest_does(shop: Shop) -> None:
+    """Rows without a picture, with one of several pictures, and pictures alone, in a file and in a folder."""
+    (shop.folder / "images" / "green.png").write_bytes(b"not a picture")
+    lost = {"image": ["images/gone.png", "images/green.png"]}
+    some = {"image": ["images/gone.png", "images/blue.png"]}
+    shop.catalog.write_text(
+        "".join(
+            json.dumps(row) + "\n" for row in products(lost, lost | {"title": ...}, some | {"title": ...})
+        ),
+        encoding="utf-8",
+    )
+    for source, collection in ((shop.catalog, "file"), (shop.folder / "images", "folder")):
+        preview = shop.client.preview(source)
+        client = Client(shop.client.settings.uri, collection=collection)
+        with client, pytest.raises(TooManyRejects) as caught:
+            client.ingest(source)
+        report = caught.value.report
+        assert report is not None
+        assert (preview.rows_read, preview.rows_rejected) == (report.read, report.rejected) == (3, 1)
+        assert preview.too_many_rejects
+        assert not shop.client.preview(source, max_reject_rate=0.5).too_many_rejects
+        assert sum(reject.kept for reject in preview.rejected) == report.kept
+
+
+def test_words_that_come_too_late_to_be_embedded_are_told_of_once(shop: Shop) -> None:
+    assert shop.ingest(products())["notices"] == []
+    later = products({"brand": "Acme", "stock": 3, "note": "new"}, {"color": "green"})
+    assert shop.ingest(later)["notices"] == [
+        "this collection embeds title: color, brand are stored and can be filtered by, but words do not find them; "
+        "a new --collection would embed them"
+    ]
+    assert shop.ingest(later)["notices"] == []  # by now the collection has them
+    assert shop.ingest(products({"season": "summer"}), text_fields=["title"])["notices"] == []
+    (told,) = shop.ingest(products({"fabric": "silk"}))["notices"]
+    assert told.startswith("this collection embeds title: fabric is stored")
+    assert told.endswith("do not find it; a new --collection would embed it")
+
+
 def test_the_report_says_what_went_wrong_most(shop: Shop) -> None:
     (shop.folder / "images" / "red.png").unlink()
     (shop.folder / "images" / "green.png").unlink()

@@ -19,6 +19,9 @@ from tests.ingest.picture_host import PictureHost, picture_host
 from tests.ingest.shops import Shop, counted, rows
 from tests.ingest.test_stage_failures import FailingCatalog
 
+# Longer than a test takes: it is the test that lets a slow host answer.
+PATIENT = {"allow_private_hosts": True, "batch_size": 8, "url_timeout": 50, "url_deadline": 50}
+
 
 @contextmanager
 def two_hosts(count: int) -> Iterator[tuple[PictureHost, PictureHost]]:
@@ -53,14 +56,7 @@ def test_one_slow_picture_holds_up_no_other(small: Shop) -> None:
         products = rows(120, image=fast.url("{}"))
         products[5]["image"] = elsewhere(slow, 5)
         progress = released_when(lambda report: report.written >= 119, slow)
-        report = small.ingest(
-            products,
-            progress=progress,
-            allow_private_hosts=True,
-            batch_size=8,
-            url_timeout=50,
-            url_deadline=50,
-        )
+        report = small.ingest(products, progress=progress, **PATIENT)
         assert slow.fast.is_set()  # the others were written without it
     assert (report.written, report.kept, counted(report)) == (120, 0, (120, 0, 120, 0))
 
@@ -73,14 +69,7 @@ def test_a_slow_host_leaves_threads_to_the_others(small: Shop) -> None:
         for n, row in enumerate(products):
             row["image"] = elsewhere(slow, n) if n < 40 else fast.url(n)
         progress = released_when(lambda report: report.written >= 40, slow)
-        report = small.ingest(
-            products,
-            progress=progress,
-            allow_private_hosts=True,
-            batch_size=8,
-            url_timeout=50,
-            url_deadline=50,
-        )
+        report = small.ingest(products, progress=progress, **PATIENT)
         assert slow.fast.is_set()
     assert (report.written, report.kept) == (80, 0)
 

@@ -333,7 +333,13 @@ def test_a_ranking_by_vector_ends_where_milvus_ends(shop: Shop, monkeypatch: pyt
         (Query((), filter="price < 3", min_score=0.5), ConfigError, "need something to search for"),
         (Query((), filter="price < 3", sort=(Sort("score"),)), ConfigError, "no score to sort by"),
         (Query(NEAREST, mode="text"), ConfigError, "'text' needs a text"),
-        (Query((Signal("text", "..."),), mode="text"), ConfigError, "'text' needs a text"),
+        (Query((Signal("text", "x", -1.0),), mode="text"), ConfigError, "'text' needs a text with a weight"),
+        (
+            Query((Signal("text", "👟"),), mode="text"),
+            ConfigError,
+            "'text' looks for words, and '👟' has none",
+        ),
+        (Query((*NEAREST, Signal("text", "??")), mode="hybrid"), ConfigError, "words, and '??' has none"),
         (Query((*NEAREST, Signal("text", "x")), mode="text"), ConfigError, "compares words only"),
         (Query(NEAREST, mode="fuzzy"), ConfigError, "no mode 'fuzzy'"),  # type: ignore[arg-type]
         (Query(NEAREST, combine="max"), ConfigError, "not 'max'"),  # type: ignore[arg-type]

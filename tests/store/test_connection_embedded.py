@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -129,7 +131,9 @@ def test_a_file_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         shop.ingest(catalog_in(tmp_path))
         code, out, err = command("info", "--uri", str(path), folder=tmp_path)
         assert (code, out) == (24, "")
-        assert err == f"error: the database {path} is in use by another process; close it or wait\n"
+        assert err == (
+            f"error: the database {path} is in use by another process; close it, or wait for it with --wait SECONDS\n"
+        )
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -141,6 +145,27 @@ def test_a_file_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         holder.kill()
     with Client(path) as shop:  # a lock does not outlive its process
         assert shop.info().rows == 2
+
+
+def test_a_file_can_be_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with Client(path) as shop:
+        shop.ingest(catalog_in(tmp_path))
+        code, _, err = command("info", "--uri", str(path), "--wait", "0.5", folder=tmp_path)
+        assert (code, "in use by another process" in err) == (24, True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == "2\n"
+        started = time.monotonic()
+        with pytest.raises(DatabaseLocked):
+            Store(Settings(uri=str(path), wait=0.7))
+        assert 0.7 <= time.monotonic() - started < 3
+        threading.Timer(1.0, holder.kill).start()
+        with Client(config=Settings(uri=str(path), wait=30)) as shop:
+            assert shop.info().rows == 2
 
 
 # --- the token is a secret ------------------------------------------------------------------------------------
