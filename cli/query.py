@@ -86,10 +86,22 @@ __all__ = ["query"]
     help="How a hybrid ranking joins both: weighted scores, or reciprocal ranks. Default: weighted.",
 )
 @click.option(
+    "--composition",
+    type=click.Choice(["sum", "product", "slerp"]),
+    help="How words and pictures become one score: added, multiplied (both must fit), or, with CLIP, one direction "
+    "between them. Default: sum.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["average_vector", "best_score"]),
+    help="Several signals: near their mean, or near the best of them. Default: average_vector.",
+)
+@click.option(
     "--bridge",
     type=click.FloatRange(0, 1),
     metavar="B",
-    help="Share of a picture that goes to the texts of products that look like it. Default: 0.3; none for CLIP.",
+    help="Share of a picture that goes to the texts of products that look like it. Default: 0.3; none for CLIP. Of "
+    "words alone, to the pictures of what is called so: 0.01, where products lack texts.",
 )
 @click.option(
     "--min-score",
@@ -126,7 +138,7 @@ __all__ = ["query"]
     help="Count the values of an attribute, or its numbers between bounds. Repeatable.",
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on after the page that printed this cursor with --json.")
-@click.option("--explain", is_flag=True, help="Also show what each route gave.")
+@click.option("--explain", is_flag=True, help="Also show what each route gave, and with what weights.")
 @click.option("--html", metavar="FILE", help="Also write the answer as a web page with the pictures in it.")
 @private_hosts_option
 @search_options
@@ -154,10 +166,10 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
     if as_json:
         print_json(page.to_dict())
         return
-    from .table import facet_lines
+    from .table import explain_lines, facet_lines
 
     _print_table(page, asked)
-    for line in facet_lines(page):
+    for line in (*facet_lines(page), *explain_lines(page)):
         say(line)
     if html:
         say(f"wrote {html}")
@@ -183,7 +195,8 @@ def _build(
         if len(image) != 1:
             raise click.UsageError("--crop needs exactly one --image")
         image = (replace(image[0], crop=crop),)
-    away = (replace(signal, weight=-(0.5 if signal.weight is None else signal.weight)) for signal in unlike)
+    half = 1.0 if given["strategy"] == "best_score" else 0.5
+    away = (replace(signal, weight=-(half if signal.weight is None else signal.weight)) for signal in unlike)
     signals = (*text, *image, *id, *away)
     if not (signals or given["filter"] or given["sort"] or given["facets"]):
         raise click.UsageError("nothing to search for: give --text, --image or --id, or a --filter")

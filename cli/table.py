@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INEXACT",
     "attribute_names",
+    "explain_lines",
     "facet_lines",
     "facet_notes",
     "facet_rows",
@@ -207,3 +208,19 @@ def _column(name: str, cells: Sequence[str], cap: int, *, right: bool = False) -
     cleaned = tuple(one_line(cell) for cell in cells)
     widest = max([cell_len(one_line(name)), *map(cell_len, cleaned)])
     return _Column(name, cleaned, min(widest, cap), right)
+
+
+def explain_lines(page: Page) -> Iterator[str]:
+    """How the ranking was made: its signals with their weights, and its constants."""
+    if not page.explain:
+        return
+    signals = page.explain.get("signals", ())
+    if signals:
+        parts = (f"{part['kind']} {one_line(part['value'])!r} {part['weight']:g}" for part in signals)
+        yield f"signals: {' · '.join(parts)}"
+    told = (
+        f"{name} {f'{value:.3g}' if is_number(value) else value}"
+        for name, value in page.explain.items()
+        if name != "signals"
+    )
+    yield f"ranking: {' · '.join(told)}"

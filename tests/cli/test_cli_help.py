@@ -29,6 +29,7 @@ COMMANDS = {
     "ingest",
     "verify",
     "query",
+    "calibrate",
     "info",
     "get",
     "collections",
