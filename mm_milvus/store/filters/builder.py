@@ -1,6 +1,6 @@
 """Filters written in Python: ``F`` makes conditions, and values reach Milvus without being quoted by hand.
 
-    (F.price < 100) & F.color.in_(["red", "blue"])          ~F.featured
+    (F.price < 100) & F.color.in_(["red", "blue"])          F.featured & ~F.discontinued
     F.price.between(10, 20) | F.brand.startswith("Nor")     F.color.is_null()
     F.sizes.contains("M") & (F.sizes.length() > 2)          F["net weight"] < 2
     F.specs["weight"]["kg"] > 3                             F.sizes[0] == "M"
@@ -33,15 +33,9 @@ _ESCAPED = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
 class Condition:
     """One condition on the attributes, or several of them joined. Immutable."""
 
-    __slots__ = ("_depth", "_parts", "_terms")
-    _depth: int
-    _parts: tuple[Condition, ...]
-    _terms: int
-
-    def __init__(self, parts: tuple[Condition, ...] = ()) -> None:
-        self._parts = parts
-        self._terms = sum(part._terms for part in parts) or 1
-        self._depth = 1 + max((part._depth for part in parts), default=-1)
+    __slots__ = ()
+    _depth = 0  # of conditions in each other
+    _terms = 1  # comparisons
 
     def bind(self, fields: Fields) -> Filter:
         """The filter for these fields (id, text, has_image and has_text come along).
@@ -66,7 +60,7 @@ class Condition:
         return _Joined.of(Or, self, other)
 
     def __invert__(self) -> Condition:
-        return _Inverted((self,))
+        return _Inverted(self)
 
     def __bool__(self) -> NoReturn:
         raise FilterError(
@@ -80,7 +74,6 @@ class _Leaf(Condition):
     __slots__ = ("_bind",)
 
     def __init__(self, bind: Callable[[Fields], Filter]) -> None:
-        super().__init__()
         self._bind = bind
 
     def _bound(self, fields: Fields) -> Filter:
@@ -88,20 +81,33 @@ class _Leaf(Condition):
 
 
 class _Inverted(Condition):
-    __slots__ = ()
+    __slots__ = ("_depth", "_part", "_terms")
+
+    def __init__(self, part: Condition) -> None:
+        self._part = part
+        self._depth, self._terms = part._depth + 1, part._terms
 
     def _bound(self, fields: Fields) -> Filter:
-        return Not(self._parts[0]._bound(fields))
+        return Not(self._part._bound(fields))
 
 
 class _Joined(Condition):
     """Conditions joined by ``&`` or by ``|``; a long chain of one kind stays flat."""
 
-    __slots__ = ("_kind",)
+    __slots__ = ("_depth", "_kind", "_parts", "_terms")
+    _kind: type[And] | type[Or]
 
-    def __init__(self, kind: type[And] | type[Or], parts: tuple[Condition, ...]) -> None:
-        super().__init__(parts)
+    def __init__(self, kind: type[And] | type[Or], left: Condition, right: Condition) -> None:
+        sides = [
+            (side._parts, side._depth)
+            if isinstance(side, _Joined) and side._kind is kind
+            else ((side,), side._depth + 1)
+            for side in (left, right)
+        ]
         self._kind = kind
+        self._parts: tuple[Condition, ...] = (*sides[0][0], *sides[1][0])
+        self._depth = max(depth for _, depth in sides)
+        self._terms = left._terms + right._terms
 
     @classmethod
     def of(cls, kind: type[And] | type[Or], left: Condition, right: Condition) -> _Joined:
@@ -110,11 +116,7 @@ class _Joined(Condition):
                 f"a condition can only be joined with another one, not with {one_line(repr(right))}; "
                 "put comparisons in parentheses: (F.price < 100) & (F.stock > 0)"
             )
-        sides = [
-            side._parts if isinstance(side, _Joined) and side._kind is kind else (side,)
-            for side in (left, right)
-        ]
-        return cls(kind, (*sides[0], *sides[1]))
+        return cls(kind, left, right)
 
     def _bound(self, fields: Fields) -> Filter:
         return self._kind(*(part._bound(fields) for part in self._parts))
@@ -149,8 +151,11 @@ class _Comparable:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Part(_Comparable):
-    """A field, or a part of it: ``F.price``, ``F["net weight"]``, ``F.specs["kg"]``, ``F.sizes[0]``."""
+class Part(_Comparable, Condition):
+    """A field, or a part of it: ``F.price``, ``F["net weight"]``, ``F.specs["kg"]``, ``F.sizes[0]``.
+
+    A bool field is a condition as it stands: ``F.featured``, ``~F.featured``.
+    """
 
     _name: str
     _path: tuple[str | int, ...] = ()
@@ -164,7 +169,13 @@ class Part(_Comparable):
         raise FilterError("a field is no list; use F.field.contains(value)")
 
     def __bool__(self) -> NoReturn:
-        raise FilterError(f"write F.{self._name} == True to ask for a flag; fields have no truth value")
+        raise FilterError(
+            f"a field is neither true nor false; a flag is asked for by F.{one_line(self._name)} or "
+            f"~F.{one_line(self._name)}, joined by & for and, | for or"
+        )
+
+    def _bound(self, fields: Fields) -> Filter:
+        return check.truth(self._resolve(fields), BUILT)
 
     def between(self, lowest: Any, highest: Any) -> Condition:
         """``lowest <= field <= highest``."""
@@ -265,7 +276,7 @@ def _scalar(value: Any) -> Scalar:
     plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
     if isinstance(plain, bool | int | float | str):
         return plain
-    if isinstance(value, Part | Condition | _Length):
+    if isinstance(value, Condition | _Length):
         raise FilterError("a field is compared with a value, not with another field")
     raise FilterError(
         f"a field is compared with a number, a text or a flag, not with {one_line(repr(value))}"

@@ -307,4 +307,6 @@ def _literal(literal: Scalar) -> str:
 def _example(ref: Ref) -> str:
     if ref.type is FieldType.VARCHAR:
         return f'{_part(ref)} == "..."'
+    if ref.type is FieldType.JSON and not ref.path:
+        return f'{_part(ref)}["key"] > 0'
     return f"array_contains({_part(ref)}, ...)" if ref.type.element else f"{_part(ref)} > 0"
