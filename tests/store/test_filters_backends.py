@@ -172,12 +172,14 @@ def test_ids_on_server(server: Shop) -> None:
 
 
 def _limits_hold(shop: Shop) -> None:
-    """What the parser lets through, Milvus can parse: 50 parentheses, 500 comparisons."""
+    """What the parser lets through, Milvus can parse: 50 parentheses, 500 comparisons, long chains of values."""
     deep = "not price < 3"
     for number in range(50):
         deep = f"(stock != {number} {'or' if number % 2 else 'and'} {deep})"
-    wide = " or ".join(f"color == 'c{number}' " for number in range(499)) + " or not featured"
-    for text in ("(" * 50 + "price < 3" + ")" * 50, deep, wide):
+    wide = " or ".join(f"color > 'zz{number}' " for number in range(499)) + " or not featured"
+    long = " or ".join(f"stock == {number}" for number in range(5_000))
+    none = " and ".join(f"price != {number}" for number in range(5_000))
+    for text in ("(" * 50 + "price < 3" + ")" * 50, deep, wide, long, none):
         filter = parse(text, FIELDS)
         found = shop.find(filter)
         assert found == {row["id"] for row in ROWS if matches(filter, row)}

@@ -19,7 +19,7 @@ from mm_milvus.records import FieldType
 from mm_milvus.store.filters.ast import And, Filter, In, Not, Or, Ref, fields_of
 from mm_milvus.store.filters.builder import Condition, F
 from mm_milvus.store.filters.check import MAX_VALUES, OWN_FIELDS
-from mm_milvus.store.filters.evaluate import matches
+from mm_milvus.store.filters.evaluate import matches, predicate
 from mm_milvus.store.filters.parser import parse
 from mm_milvus.store.filters.quoting import check_text, is_column_name, quote
 from mm_milvus.store.filters.render import Dialect, render
@@ -38,6 +38,7 @@ __all__ = [
     "is_column_name",
     "matches",
     "parse",
+    "predicate",
     "quote",
     "render",
 ]

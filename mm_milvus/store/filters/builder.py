@@ -20,6 +20,7 @@ from mm_milvus.errors import FilterError
 from mm_milvus.records import FieldType
 from mm_milvus.store.filters import check
 from mm_milvus.store.filters.ast import And, Filter, Not, Or, Ref, Scalar
+from mm_milvus.store.filters.chains import shortened, terms
 from mm_milvus.store.filters.parser import MAX_DEPTH
 from mm_milvus.store.filters.quoting import one_line
 from mm_milvus.store.filters.tokens import BUILT
@@ -35,20 +36,20 @@ class Condition:
 
     __slots__ = ()
     _depth = 0  # of conditions in each other
-    _terms = 1  # comparisons
 
     def bind(self, fields: Fields) -> Filter:
         """The filter for these fields (id, text, has_image and has_text come along).
 
         Raises FilterError for a value that does not fit its field, UnknownField with the nearest name.
         """
-        if self._terms > check.MAX_TERMS:
+        if self._depth > MAX_DEPTH:
+            raise FilterError(f"conditions nested in each other more than {MAX_DEPTH} deep")
+        filter = shortened(self._bound(fields))
+        if terms(filter) > check.MAX_TERMS:
             raise FilterError(
                 f"more than {check.MAX_TERMS} comparisons; use .in_([...]) for many values of one field"
             )
-        if self._depth > MAX_DEPTH:
-            raise FilterError(f"conditions nested in each other more than {MAX_DEPTH} deep")
-        return self._bound(fields)
+        return filter
 
     def _bound(self, fields: Fields) -> Filter:
         raise NotImplementedError
@@ -81,11 +82,11 @@ class _Leaf(Condition):
 
 
 class _Inverted(Condition):
-    __slots__ = ("_depth", "_part", "_terms")
+    __slots__ = ("_depth", "_part")
 
     def __init__(self, part: Condition) -> None:
         self._part = part
-        self._depth, self._terms = part._depth + 1, part._terms
+        self._depth = part._depth + 1
 
     def _bound(self, fields: Fields) -> Filter:
         return Not(self._part._bound(fields))
@@ -94,7 +95,7 @@ class _Inverted(Condition):
 class _Joined(Condition):
     """Conditions joined by ``&`` or by ``|``; a long chain of one kind stays flat."""
 
-    __slots__ = ("_depth", "_kind", "_parts", "_terms")
+    __slots__ = ("_depth", "_kind", "_parts")
     _kind: type[And] | type[Or]
 
     def __init__(self, kind: type[And] | type[Or], left: Condition, right: Condition) -> None:
@@ -107,7 +108,6 @@ class _Joined(Condition):
         self._kind = kind
         self._parts: tuple[Condition, ...] = (*sides[0][0], *sides[1][0])
         self._depth = max(depth for _, depth in sides)
-        self._terms = left._terms + right._terms
 
     @classmethod
     def of(cls, kind: type[And] | type[Or], left: Condition, right: Condition) -> _Joined:

@@ -19,6 +19,7 @@ __all__ = [
     "array",
     "compare",
     "contains",
+    "is_listable",
     "length",
     "like",
     "membership",
@@ -105,13 +106,17 @@ def membership(ref: Ref, literals: Sequence[tuple[Scalar, int]], negated: bool, 
     values = tuple(dict.fromkeys(_coerce(ref, ref.type, value, where) for value, where in literals))
     if ref.type is FieldType.INT64:
         values = tuple(value for value in values if not isinstance(value, float))
-    if not values or not (ref.path or not is_bare_name(ref.name)):
+    if not values or is_listable(ref):
         return In(ref, values, negated)
     return _one_by_one(ref, values, negated, at)
 
 
+def is_listable(ref: Ref) -> bool:
+    """Whether the part may stand before ``in``: the embedded Milvus takes only a plain name there."""
+    return not ref.path and is_bare_name(ref.name)
+
+
 def _one_by_one(ref: Ref, values: tuple[Scalar, ...], negated: bool, at: int) -> Filter:
-    """The embedded Milvus takes only a plain name before ``in``."""
     if len(values) > MAX_TERMS:
         fail(at, f"{_part(ref)} can be compared with {MAX_TERMS} values at most, here are {len(values)}")
     if negated and len({isinstance(value, str) for value in values}) > 1:

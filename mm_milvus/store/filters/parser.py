@@ -19,6 +19,7 @@ from mm_milvus.errors import FilterError
 from mm_milvus.records import FieldType
 from mm_milvus.store.filters import check
 from mm_milvus.store.filters.ast import And, Filter, Not, Or, Ref, Scalar
+from mm_milvus.store.filters.chains import shortened, terms
 from mm_milvus.store.filters.quoting import one_line
 from mm_milvus.store.filters.tokens import Token, fail, tokenize, unescape
 
@@ -36,7 +37,8 @@ def parse(expression: str, fields: Mapping[str, FieldType]) -> Filter:
     """The filter that ``expression`` says, checked against ``fields`` (id, text, has_image, has_text come along).
 
     Raises FilterError with the position of the mistake, UnknownField with the nearest name. Limits: 1 MiB of
-    text, 50 nested parentheses, 500 comparisons, 100,000 values of one ``in``.
+    text, 50 nested parentheses, 100,000 values of one ``in``, 500 comparisons; those of one field joined by ``or``
+    that ask for equality are one.
     """
     if len(expression) > MAX_LENGTH:
         raise FilterError(f"the filter has {len(expression)} characters; {MAX_LENGTH} are the most")
@@ -60,12 +62,17 @@ class _Parser:
         self._fields = fields
         self._next = 0
         self._depth = 0
-        self._terms = 0
+        self._starts: list[int] = []  # of the comparisons
 
     def whole(self) -> Filter:
-        result = self._either()
+        result = shortened(self._either())
         if self._here.kind != "end":
             self._unexpected("'and', 'or' or the end")
+        if terms(result) > check.MAX_TERMS:
+            fail(
+                self._starts[check.MAX_TERMS],
+                f"more than {check.MAX_TERMS} comparisons; use 'field in [...]' for many values of one field",
+            )
         return result
 
     # ---- and, or, not
@@ -111,16 +118,8 @@ class _Parser:
             result = self._literal_first()
         else:
             result = self._part_first()
-        self._count(result, start.at)
+        self._starts += [start.at] * terms(result)
         return result
-
-    def _count(self, term: Filter, at: int) -> None:
-        self._terms += len(term.parts) if isinstance(term, And | Or) else 1
-        if self._terms > check.MAX_TERMS:
-            fail(
-                at,
-                f"more than {check.MAX_TERMS} comparisons; use 'field in [...]' for many values of one field",
-            )
 
     def _literal_first(self) -> Filter:
         left = self._literal()
