@@ -16,6 +16,7 @@ from mm_milvus.store.filters import Condition, Filter, ids_filter, parse, render
 from mm_milvus.store.limits import check_row
 from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.packing import Packer
+from mm_milvus.store.resolve import resolved
 from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
 from mm_milvus.store.write import RowWriter, turn
@@ -114,9 +115,10 @@ class Collection:
 
     def delete(self, filter: Filter) -> int:
         """Deletes the products that pass and says how many there were."""
-        count = self.count(filter)
+        expression = self._render(filter, only_known=True)
+        count = self._count(expression, "Strong")
         if count:
-            self._delete(self._render(filter))
+            self._delete(expression)
         return count
 
     def delete_ids(self, ids: Sequence[str]) -> None:
@@ -159,7 +161,10 @@ class Collection:
 
     def count(self, filter: Filter | None = None, consistency: str = "Strong") -> int:
         """Number of stored products that pass."""
-        rows = self._query("count", self._render(filter), ["count(*)"], consistency_level=consistency)
+        return self._count(self._render(filter), consistency)
+
+    def _count(self, expression: str, consistency: str) -> int:
+        rows = self._query("count", expression, ["count(*)"], consistency_level=consistency)
         return int(rows[0]["count(*)"])
 
     @property
@@ -226,6 +231,7 @@ class Collection:
         output_fields: list[str],
         field: str = "fused",
     ) -> list[dict[str, Any]]:
+        expression = self._render(filter)
         sparse = {"metric_type": "BM25"}
         dense = self._search_params(limit + offset, filtered=filter is not None)
         return self._call(
@@ -234,7 +240,7 @@ class Collection:
                 client.search(
                     self.name,
                     [query],
-                    filter=self._render(filter),
+                    filter=expression,
                     limit=limit,
                     offset=offset,
                     output_fields=output_fields,
@@ -339,8 +345,14 @@ class Collection:
             ),
         )
 
-    def _render(self, filter: Filter | None) -> str:
-        return render(filter, self.stamp.schema, self.capabilities.dialect) if filter is not None else ""
+    def _render(self, filter: Filter | None, *, only_known: bool = False) -> str:
+        if filter is None:
+            return ""
+        dialect, mirror = (
+            self.capabilities.dialect,
+            partial(self.mirror, "a filter with such patterns or words"),
+        )
+        return render(resolved(filter, dialect, mirror, only_known=only_known), self.stamp.schema, dialect)
 
     def _output_fields(self, fields: Sequence[str] | None) -> list[str]:
         """All attributes; the embedded text only where it is asked for."""

@@ -2,6 +2,7 @@
 
     (F.price < 100) & F.color.in_(["red", "blue"])          F.featured & ~F.discontinued
     F.price.between(10, 20) | F.brand.startswith("Nor")     F.color.is_null()
+    F.title.contains_text("shoe") & ~F.title.like("A_ %")   F.title.text_match("red shoes", every=True)
     F.sizes.contains("M") & (F.sizes.length() > 2)          F["net weight"] < 2
     F.specs["weight"]["kg"] > 3                             F.sizes[0] == "M"
 
@@ -23,12 +24,12 @@ from mm_milvus.store.filters.ast import And, Filter, Not, Or, Ref, Scalar
 from mm_milvus.store.filters.chains import shortened, terms
 from mm_milvus.store.filters.parser import MAX_DEPTH
 from mm_milvus.store.filters.quoting import one_line
+from mm_milvus.store.filters.texts import escaped
 from mm_milvus.store.filters.tokens import BUILT
 
 __all__ = ["Condition", "F", "Part"]
 
 Fields = Mapping[str, FieldType]
-_ESCAPED = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
 
 
 class Condition:
@@ -193,16 +194,25 @@ class Part(_Comparable, Condition):
 
     def startswith(self, beginning: str) -> Condition:
         """The text begins like this; upper and lower case differ."""
-        if not isinstance(beginning, str):
-            raise FilterError(f"a text begins with a text, not with {beginning!r}")
-        pattern = beginning.translate(_ESCAPED) + "%"
-        return self._make(lambda ref: check.like(ref, pattern, BUILT))
+        return self.like(f"{escaped(_text(beginning))}%")
+
+    def endswith(self, ending: str) -> Condition:
+        """The text ends like this; upper and lower case differ."""
+        return self.like(f"%{escaped(_text(ending))}")
+
+    def contains_text(self, part: str) -> Condition:
+        """The text has this somewhere, be it within a word; upper and lower case differ."""
+        return self.like(f"%{escaped(_text(part))}%")
 
     def like(self, pattern: str) -> Condition:
-        """As ``like`` in an expression: ``"Nor%"``."""
-        if not isinstance(pattern, str):
-            raise FilterError(f"a pattern is a text, not {pattern!r}")
-        return self._make(lambda ref: check.like(ref, pattern, BUILT))
+        """As ``like`` in an expression: ``"Nor%"``, ``"%shoe%"``; ``%`` is any text, ``_`` one character."""
+        wanted = _text(pattern)
+        return self._make(lambda ref: check.like(ref, wanted, BUILT))
+
+    def text_match(self, words: str, *, every: bool = False) -> Condition:
+        """The text has one of these words, or ``every`` one, whatever their case and endings."""
+        wanted = _text(words)
+        return self._make(lambda ref: check.match(ref, wanted, every, BUILT))
 
     def is_null(self) -> Condition:
         """There is no value."""
@@ -281,6 +291,12 @@ def _scalar(value: Any) -> Scalar:
     raise FilterError(
         f"a field is compared with a number, a text or a flag, not with {one_line(repr(value))}"
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise FilterError(f"a text is compared with a text, not with {one_line(repr(value))}")
+    return value
 
 
 def _scalars(values: Iterable[Any]) -> list[tuple[Scalar, int]]:

@@ -13,12 +13,15 @@ from mm_milvus.store.filters.ast import (
     Filter,
     In,
     Length,
+    Like,
+    Match,
     Missing,
     Not,
     Or,
     Ref,
     Scalar,
 )
+from mm_milvus.store.filters.texts import looks_like, words_in
 
 __all__ = ["OPERATORS", "matches", "predicate"]
 
@@ -65,6 +68,10 @@ def _compiled(node: Filter) -> Truth:
             return _negated(_of_value(_reader(ref), _containing(values, every)), negated)
         case Length(ref, op, value):
             return _of_value(_reader(ref), lambda found: OPERATORS[op](len(found), value))
+        case Like(ref, pattern, negated):
+            return _negated(_of_text(_reader(ref), looks_like(pattern)), negated)
+        case Match(ref, words, every, negated):
+            return _negated(_of_text(_reader(ref), words_in(words, every)), negated)
     raise TypeError(f"not a filter: {node!r}")
 
 
@@ -108,6 +115,11 @@ def _reader(ref: Ref) -> Reader:
 def _of_value(read: Reader, holds: Callable[[Any], bool]) -> Truth:
     """Unknown where there is no value."""
     return lambda row: None if (found := read(row)) is None else holds(found)
+
+
+def _of_text(read: Reader, holds: Callable[[str], bool]) -> Truth:
+    """Unknown where there is no text."""
+    return lambda row: holds(found) if isinstance(found := read(row), str) else None
 
 
 def _missing(read: Reader, negated: bool) -> Truth:

@@ -8,6 +8,7 @@ comparison := part (op literal | ["not"] "in" list | ["not"] "like" string | "is
 part       := field | "array_length" "(" field ")"
 field      := (name | `any name` | $meta["any name"]) ("[" (string | index) "]")*
 function   := ("array_contains" | "json_contains") ["_any" | "_all"] "(" field "," (literal | list) ")"
+            | ("text_match" | "text_match_all") "(" field "," string ")"
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ MAX_DEPTH = 50  # parentheses; 200 overflow the parser of the embedded Milvus
 
 _OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_MATCHES = ("text_match", "text_match_all")
 _CONTAINS = {f"{kind}_contains{mode}": mode for kind in ("array", "json") for mode in ("", "_any", "_all")}
 
 
@@ -114,6 +116,8 @@ class _Parser:
             result = check.missing(self._field(), negated=True)
         elif self._function_name in _CONTAINS:
             result = self._contains()
+        elif self._function_name in _MATCHES:
+            result = self._match()
         elif self._starts_literal():
             result = self._literal_first()
         else:
@@ -216,12 +220,23 @@ class _Parser:
         self._expect(")")
         return check.contains(ref, values, mode == "_all", at)
 
+    def _match(self) -> Filter:
+        every = self._advance().text.lower() == "text_match_all"
+        self._expect("(")
+        ref = self._field()
+        self._expect(",")
+        if self._here.kind != "string":
+            self._unexpected("words in quotes")
+        token = self._advance()
+        self._expect(")")
+        return check.match(ref, unescape(token), every, token.at)
+
     def _part(self) -> Ref | _Length:
         name = self._function_name
         if name not in ("", "array_length"):
             fail(
                 self._here.at,
-                f"unknown function '{one_line(name)}'; there are array_length, {', '.join(_CONTAINS)}",
+                f"unknown function '{one_line(name)}'; there are {', '.join(('array_length', *_CONTAINS, *_MATCHES))}",
             )
         if not name:
             return self._field()
