@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mm_milvus import F
 from mm_milvus.errors import FilterError, UnknownField
 from mm_milvus.records import FieldType
 from mm_milvus.store.filters import And, Condition, Filter, Not, Or, matches, parse
-from mm_milvus.store.filters.ast import Compare, Contains, In, Length, Missing, Ref
+from mm_milvus.store.filters.ast import Compare, Contains, In, Length, Like, Match, Missing, Ref
 from mm_milvus.store.filters.builder import Part
-from tests.store.test_filters_cases import FIELDS, Case, filters, table
+from tests.store.test_filters_cases import FIELDS, Case, Row, filters, literal, rows, table, text_filters
 
 ROWS = table()
 EQUAL: list[tuple[Condition, str]] = [
@@ -111,15 +113,70 @@ def rebuilt(node: Filter) -> Condition:
             return ~found if negated else found
         case Length(ref, op, value):
             return _compared(_part(ref).length(), op, value)
+        case Like(ref, pattern, negated):
+            return ~_part(ref).like(pattern) if negated else _part(ref).like(pattern)
+        case Match(ref, words, every, negated):
+            found = _part(ref).text_match(" ".join(words), every=every)
+            return ~found if negated else found
     raise TypeError(node)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, database=None)
-@given(filters())
-def test_random_filters_find_the_same_rows(case: Case) -> None:
+def _path(ref: Ref) -> str:
+    return f"$meta[{literal(ref.name)}]" + "".join(
+        f"[{literal(key) if isinstance(key, str) else key}]" for key in ref.path
+    )
+
+
+def _list(values: Iterable[Any]) -> str:
+    return f"[{', '.join(map(literal, values))}]"
+
+
+def written(node: Filter) -> str:
+    """The same filter, as an expression."""
+    match node:
+        case And(parts) | Or(parts):
+            return "(" + (" and " if isinstance(node, And) else " or ").join(map(written, parts)) + ")"
+        case Not(part):
+            return f"not ({written(part)})"
+        case Compare(ref, op, value):
+            return f"{_path(ref)} {op} {literal(value)}"
+        case In(ref, (), negated) if ref.type.element or ref.type is FieldType.JSON:
+            return f"array_contains_{'all' if negated else 'any'}({_path(ref)}, [])"
+        case In(ref, values, negated):
+            return f"{_path(ref)} {'not ' * negated}in {_list(values)}"
+        case Missing(ref, negated):
+            return f"{_path(ref)} is {'not ' * negated}null"
+        case Contains(ref, values, every, negated):
+            return (
+                f"{'not ' * negated}array_contains_{'all' if every else 'any'}({_path(ref)}, {_list(values)})"
+            )
+        case Length(ref, op, value):
+            return f"array_length({_path(ref)}) {op} {value}"
+        case Like(ref, pattern, negated):
+            return f"{_path(ref)} {'not ' * negated}like {literal(pattern)}"
+        case Match(ref, words, every, negated):
+            return f"{'not ' * negated}text_match{'_all' * every}({_path(ref)}, {literal(' '.join(words))})"
+    raise TypeError(node)
+
+
+RANDOM = settings(max_examples=400, deadline=None, derandomize=True, database=None)
+
+
+@RANDOM
+@given(filters() | text_filters())
+def test_expressions_and_conditions_make_the_same_tree(case: Case) -> None:
+    tree = parse(case[0], FIELDS)
+    assert parse(written(tree), FIELDS) == tree
+    assert rebuilt(tree).bind(FIELDS) == tree
+
+
+@RANDOM
+@given(filters() | text_filters(), st.lists(rows(), max_size=5))
+def test_any_rows_pass_as_the_filter_means(case: Case, some: list[Row]) -> None:
     text, meaning = case
-    filter = rebuilt(parse(text, FIELDS)).bind(FIELDS)
-    assert [matches(filter, row) for row in ROWS] == [meaning(row) is True for row in ROWS], text
+    tree = parse(text, FIELDS)
+    for row in [*ROWS, *some]:
+        assert matches(tree, row) is (meaning(row) is True), (text, row)
 
 
 @pytest.mark.parametrize(
