@@ -12,7 +12,7 @@ import numpy as np
 
 from mm_milvus.errors import ConfigError, InvalidValue
 from mm_milvus.records import FieldType, Hit, Row
-from mm_milvus.store.filters import Condition, Filter, ids_filter, parse, render
+from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
 from mm_milvus.store.limits import check_row
 from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.packing import Packer
@@ -175,10 +175,13 @@ class Collection:
     def total(self, filter: Filter | None) -> tuple[int, bool]:
         """How many products pass, and whether that is exact.
 
-        Milvus Lite builds every row that it counts by a filter, 35 µs each; there the count stops at 1,000.
+        Milvus Lite builds every row that it counts by a filter, 35 µs each; there the count stops at 1,000, unless
+        it is made in memory.
         """
         if filter is None or not self.capabilities.lite:
             return self.count(filter, self.consistency), True
+        if not can_render(filter, self.capabilities.dialect):
+            return int(self._looked_through().passing(filter).sum()), True
         rows = self._query("count", self._render(filter), ["id"], limit=_COUNTED + 1)
         return min(len(rows), _COUNTED), len(rows) <= _COUNTED
 
@@ -348,11 +351,12 @@ class Collection:
     def _render(self, filter: Filter | None, *, only_known: bool = False) -> str:
         if filter is None:
             return ""
-        dialect, mirror = (
-            self.capabilities.dialect,
-            partial(self.mirror, "a filter with such patterns or words"),
-        )
-        return render(resolved(filter, dialect, mirror, only_known=only_known), self.stamp.schema, dialect)
+        dialect = self.capabilities.dialect
+        whole = resolved(filter, dialect, self._looked_through, only_known=only_known)
+        return render(whole, self.stamp.schema, dialect)
+
+    def _looked_through(self) -> Mirror:
+        return self.mirror("a filter with such patterns or words")
 
     def _output_fields(self, fields: Sequence[str] | None) -> list[str]:
         """All attributes; the embedded text only where it is asked for."""

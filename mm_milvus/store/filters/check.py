@@ -174,11 +174,9 @@ def _beginning(ref: Ref, prefix: str) -> Filter | None:
     return And(start, Compare(ref, "<", kept[:-1] + last))
 
 
-def match(ref: Ref, text: Scalar, every: bool, at: int) -> Filter:
+def match(ref: Ref, text: str, every: bool, at: int) -> Filter:
     """``text_match(ref, text)``, or ``text_match_all``: the words of ``text`` are in the field."""
     _textual(ref, "text_match", at)
-    if not isinstance(text, str):
-        fail(at, f"text_match looks for the words of a text, not for {_literal(text)}")
     if len(text) > MAX_PATTERN:
         fail(at, f"words of {len(text)} characters; {MAX_PATTERN} are the most")
     found = words(text)

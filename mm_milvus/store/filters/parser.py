@@ -38,9 +38,9 @@ _CONTAINS = {f"{kind}_contains{mode}": mode for kind in ("array", "json") for mo
 def parse(expression: str, fields: Mapping[str, FieldType]) -> Filter:
     """The filter that ``expression`` says, checked against ``fields`` (id, text, has_image, has_text come along).
 
-    Raises FilterError with the position of the mistake, UnknownField with the nearest name. Limits: 1 MiB of
-    text, 50 nested parentheses, 100,000 values of one ``in``, 500 comparisons; those of one field joined by ``or``
-    that ask for equality are one.
+    Raises FilterError with the position of the mistake, UnknownField with the nearest name. Limits: 1 MiB of text, 50
+    nested parentheses, 100,000 values of one ``in``, 1,000 characters of a pattern or of words, 500 comparisons; those
+    of one field joined by ``or`` that ask for equality are one.
     """
     if len(expression) > MAX_LENGTH:
         raise FilterError(f"the filter has {len(expression)} characters; {MAX_LENGTH} are the most")
