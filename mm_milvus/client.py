@@ -260,7 +260,9 @@ class Client:
     def count(self, filter: str | Condition | None = None) -> int:
         """How many stored products pass the filter; all of them without one. Raises FilterError and UnknownField."""
         collection = self._open()
-        return collection.count(None if filter is None or filter == "" else collection.parse(filter))
+        if filter is None or (isinstance(filter, str) and not filter):
+            return collection.count()
+        return collection.count(collection.parse(filter))
 
     # --- the collection ------------------------------------------------------------------------------------
 

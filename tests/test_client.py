@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mm_milvus import Client
-from mm_milvus.errors import ConfigError, EncoderError, ProductNotFound, StampMismatch
+from mm_milvus import Client, F
+from mm_milvus.errors import ConfigError, EncoderError, FilterError, ProductNotFound, StampMismatch
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,18 @@ def test_a_search_takes_a_query(shop: Client) -> None:
 
 def test_count(shop: Client) -> None:
     assert (shop.count(), shop.count("price >= 1"), shop.count("price > 9")) == (3, 2, 0)
+
+
+def test_a_flag_is_a_filter_as_it_stands(shop: Client) -> None:
+    assert (shop.count(F.has_text), shop.count(~F.has_text), shop.count(F.has_text & (F.price < 1))) == (
+        3,
+        0,
+        1,
+    )
+    assert shop.query("red shirt", filter=F.has_text, limit=1).total == 3
+    assert shop.delete(filter=F.has_image) == 0
+    with pytest.raises(FilterError, match="^price is a double and needs a comparison, like price > 0$"):
+        shop.count(F.price)
 
 
 def test_ids_are_strings(shop: Client) -> None:

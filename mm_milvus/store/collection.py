@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mm_milvus.errors import ConfigError, InvalidValue
-from mm_milvus.records import FieldType, Hit, Row
-from mm_milvus.store.filters import Condition, Filter, ids_filter, parse, render
+from mm_milvus.records import Hit, Row
+from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
 from mm_milvus.store.limits import check_row
 from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.packing import Packer
+from mm_milvus.store.resolve import resolved
 from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
+from mm_milvus.store.unpacking import Unpacker
 from mm_milvus.store.write import RowWriter, turn
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Collection:
         self._writer = RowWriter(link, name, stamp, capabilities, settings)
         self._packer = Packer(name, stamp)
         self._types = stamp.schema.types()
-        self._readers = {name: read for name, kind in self._types.items() if (read := _reader(kind))}
+        self._unpacker = Unpacker(stamp)
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
         self._mirrors = Mirrors(self)
         self._counts: dict[Filter | None, tuple[int, bool]] = {}
@@ -118,9 +120,10 @@ class Collection:
 
     def delete(self, filter: Filter) -> int:
         """Deletes the products that pass and says how many there were."""
-        count = self.count(filter)
+        expression = self._render(filter, only_known=True)
+        count = self._count(expression, "Strong")
         if count:
-            self._delete(self._render(filter))
+            self._delete(expression)
         return count
 
     def delete_ids(self, ids: Sequence[str]) -> None:
@@ -163,7 +166,10 @@ class Collection:
 
     def count(self, filter: Filter | None = None, consistency: str = "Strong") -> int:
         """Number of stored products that pass."""
-        rows = self._query("count", self._render(filter), ["count(*)"], consistency_level=consistency)
+        return self._count(self._render(filter), consistency)
+
+    def _count(self, expression: str, consistency: str) -> int:
+        rows = self._query("count", expression, ["count(*)"], consistency_level=consistency)
         return int(rows[0]["count(*)"])
 
     @property
@@ -174,8 +180,8 @@ class Collection:
     def total(self, filter: Filter | None) -> tuple[int, bool]:
         """How many products pass, and whether that is exact.
 
-        Milvus Lite builds every row that it counts by a filter, 35 µs each; there the count stops at 1,000, and is
-        remembered until something changes.
+        Milvus Lite builds every row that it counts by a filter, 35 µs each; there the count stops at 1,000, unless
+        it is made in memory, and is remembered until something changes.
         """
         if not self.capabilities.lite:
             return self.count(filter, self.consistency), True
@@ -190,6 +196,8 @@ class Collection:
     def _bounded_count(self, filter: Filter | None) -> tuple[int, bool]:
         if filter is None:
             return self.count(None, self.consistency), True
+        if not can_render(filter, self.capabilities.dialect):
+            return int(self._looked_through().passing(filter).sum()), True
         rows = self._query("count", self._render(filter), ["id"], limit=_COUNTED + 1)
         return min(len(rows), _COUNTED), len(rows) <= _COUNTED
 
@@ -214,7 +222,7 @@ class Collection:
             offset=offset,
             output_fields=self._output_fields(fields),
         )[0]
-        return [self._hit(hit["id"], hit["distance"], hit["entity"], fields) for hit in found]
+        return [self._unpacker.hit(hit["id"], hit["distance"], hit["entity"], fields) for hit in found]
 
     def rank(self, vector: Array, *, filter: Filter | None = None, limit: int) -> dict[str, float]:
         """id -> inner product with ``vector`` (dim,), best first, of the ``limit`` best."""
@@ -255,6 +263,7 @@ class Collection:
         output_fields: list[str],
         field: str = "fused",
     ) -> list[list[dict[str, Any]]]:
+        expression = self._render(filter)
         sparse = {"metric_type": "BM25"}
         dense = self._search_params(limit + offset, filtered=filter is not None)
         return self._call(
@@ -262,7 +271,7 @@ class Collection:
             lambda client: client.search(
                 self.name,
                 queries,
-                filter=self._render(filter),
+                filter=expression,
                 limit=limit,
                 offset=offset,
                 output_fields=output_fields,
@@ -285,7 +294,7 @@ class Collection:
         """The stored products among ``ids``, in that order, with score 1."""
         found = self._look_up(ids, self._output_fields(fields), consistency)
         rows = {row["id"]: row for row in found}
-        return [self._hit(id, 1.0, rows[id], fields) for id in dict.fromkeys(ids) if id in rows]
+        return [self._unpacker.hit(id, 1.0, rows[id], fields) for id in dict.fromkeys(ids) if id in rows]
 
     def stored(self, ids: Sequence[str]) -> dict[str, Stored]:
         """Hashes and presence flags of the stored products among ``ids``."""
@@ -306,7 +315,7 @@ class Collection:
         query = partial(self._query, "read")
         for page in pages(query, [*own, *self._columns, "$meta"], rows=_PAGE):
             for row in page:
-                hit = self._hit(row["id"], 1.0, row, None)
+                hit = self._unpacker.hit(row["id"], 1.0, row, None)
                 yield {name: row[name] for name in own} | dict(hit.attributes)
 
     def mirror(self, purpose: str) -> Mirror:
@@ -317,20 +326,9 @@ class Collection:
         """id -> (stored vector (dim,), has_image, has_text); float32 vectors come back bit for bit."""
         rows = self._look_up(ids, ["id", "fused", "has_image", "has_text"], consistency)
         return {
-            row["id"]: (self._read_vector(row["fused"]), row["has_image"], row["has_text"]) for row in rows
+            row["id"]: (self._unpacker.vector(row["fused"]), row["has_image"], row["has_text"])
+            for row in rows
         }
-
-    def _read_vector(self, value: Any) -> Array:
-        if isinstance(value, list) and value and isinstance(value[0], bytes):
-            value = value[0]
-        if not isinstance(value, bytes):
-            return np.asarray(value, dtype=np.float32)
-        if self.stamp.vector_dtype == "float16":
-            return np.frombuffer(value, dtype=np.float16).astype(np.float32)
-        widened = (
-            np.frombuffer(value, dtype=np.uint16).astype(np.uint32) << 16
-        )  # bfloat16 is float32's upper half
-        return widened.view(np.float32)
 
     def _look_up(
         self, ids: Sequence[str], output_fields: list[str], consistency: str = "Strong"
@@ -366,37 +364,20 @@ class Collection:
             ),
         )
 
-    def _render(self, filter: Filter | None) -> str:
-        return render(filter, self.stamp.schema, self.capabilities.dialect) if filter is not None else ""
+    def _render(self, filter: Filter | None, *, only_known: bool = False) -> str:
+        if filter is None:
+            return ""
+        dialect = self.capabilities.dialect
+        whole = resolved(filter, dialect, self._looked_through, only_known=only_known)
+        return render(whole, self.stamp.schema, dialect)
+
+    def _looked_through(self) -> Mirror:
+        return self.mirror("a filter with such patterns or words")
 
     def _output_fields(self, fields: Sequence[str] | None) -> list[str]:
         """All attributes; the embedded text only where it is asked for."""
         own = ["id", "mm_image", "text"] if fields and "text" in fields else ["id", "mm_image"]
         return [*own, *self._columns, "$meta"]
-
-    def _hit(self, id: str, score: float, row: Mapping[str, Any], fields: Sequence[str] | None) -> Hit:
-        present = {}
-        for name, value in row.items():
-            if value is not None and name not in ("id", "mm_image"):
-                read = self._readers.get(name)
-                present[name] = read(value) if read else value
-        if fields is None:
-            ordered = [name for name in self._types if name in present]
-            ordered += sorted(present.keys() - self._types.keys())
-        else:
-            ordered = [name for name in fields if name in present]
-        return Hit(id, float(score), {name: present[name] for name in ordered}, row.get("mm_image") or "")
-
-
-def _reader(kind: FieldType) -> Callable[[Any], Any] | None:
-    """Arrays come back as protobuf containers and doubles of whole value as integers; hits hold plain values."""
-    match kind:
-        case FieldType.DOUBLE:
-            return float
-        case FieldType.ARRAY_DOUBLE:
-            return lambda value: [float(item) for item in value]
-        case _:
-            return list if kind.element else None
 
 
 def _journal(row: Mapping[str, Any]) -> Stored:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mm_milvus.errors import NotSupported
-from mm_milvus.store.filters import matches
+from mm_milvus.store.filters import predicate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,7 +44,7 @@ class Mirror:
         if (known := self._passing.get(filter)) is not None:
             self._passing.move_to_end(filter)
             return known
-        mask = np.fromiter((matches(filter, row) for row in self.rows), np.bool_, len(self.rows))
+        mask = np.fromiter(map(predicate(filter), self.rows), np.bool_, len(self.rows))
         self._passing[filter] = mask
         if len(self._passing) > _FILTERS:
             self._passing.popitem(last=False)

@@ -174,6 +174,7 @@ def test_what_is_new_counts_more(shop: Shop) -> None:
 
 def test_without_signals_everything_that_passes_by_id_or_sorted(shop: Shop) -> None:
     assert shop.ids((), filter="price >= 20") == ["a", "c", "e"]
+    assert shop.ids((), filter=F.featured) == ["a", "d"]
     assert shop.ids((), filter=F.price >= 20, sort=(Sort("price"),)) == ["c", "e", "a"]
     page = shop.search(Query((), sort=(Sort("price"),), limit=2, offset=4))
     assert ([hit.id for hit in page], page.total, page.cursor) == (["d"], 5, None)

@@ -62,6 +62,16 @@ QUERIES: dict[str, dict[str, Any]] = {
     "away from words": {"signals": (text("bag"), text("leather", -0.5))},
     "a filter": {"signals": WORDS, "filter": "price < 100"},
     "a condition": {"signals": WORDS, "filter": (F.price < 100) & ~F.category.in_(["footwear"])},
+    "a flag, a pattern and words": {
+        "signals": WORDS,
+        "filter": ~F.featured & F.title.like("%_a%") & ~F.title.text_match("watch rings", every=True),
+        "facets": (Facet("category"),),
+    },
+    "words in the filter, by price": {
+        "signals": (),
+        "filter": F.title.text_match("leather wooden bags") & (F.price < 500),
+        "sort": (Sort("price"),),
+    },
     "relevant only": {"signals": WORDS, "min_score": 0.4},
     "the second page": {"signals": WORDS, "offset": 10},
     "by price": {"signals": WORDS, "min_score": 0.3, "sort": (Sort("price"),)},

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mm_milvus import F
 from mm_milvus.errors import FilterError, UnknownField
 from mm_milvus.records import FieldType
 from mm_milvus.store.filters import And, Condition, Filter, Not, Or, matches, parse
-from mm_milvus.store.filters.ast import Compare, Contains, In, Length, Missing, Ref
+from mm_milvus.store.filters.ast import Compare, Contains, In, Length, Like, Match, Missing, Ref
 from mm_milvus.store.filters.builder import Part
-from tests.store.test_filters_cases import FIELDS, Case, filters, table
+from tests.store.test_filters_cases import FIELDS, Case, Row, filters, literal, rows, table, text_filters
 
 ROWS = table()
 EQUAL: list[tuple[Condition, str]] = [
@@ -34,8 +36,20 @@ EQUAL: list[tuple[Condition, str]] = [
     (F.color.startswith("Ni"), 'color like "Ni%"'),
     (F.color.startswith("100%_\\"), 'color like "100\\\\%\\\\_\\\\\\\\%"'),
     (F.color.like("N%"), 'color like "N%"'),
+    (F.color.like("%k_%"), 'color like "%k_%"'),
+    (F.color.endswith("100%"), 'color like "%100\\%"'),
+    (F.color.contains_text("ik"), 'color like "%ik%"'),
+    (F.color.contains_text(""), 'color like "%%"'),
+    (~F.color.contains_text("_"), 'color not like "%\\_%"'),
+    (F.color.text_match("Red SHOES"), 'text_match(color, "red shoe shoe")'),
+    (F.color.text_match("红色", every=True), 'text_match_all(color, "红色")'),
+    (F.specs["a"].contains_text("b"), 'specs["a"] like "%b%"'),
     (F.featured == True, "featured"),  # noqa: E712
-    (~(F.featured == True), "not featured"),  # noqa: E712
+    (F.featured, "featured"),
+    (~F.featured, "not featured"),
+    (~~F.featured, "not (not featured)"),
+    (F.featured & (F.price < 3), "featured and price < 3"),
+    ((F.price < 3) | F.featured | ~F.has_image, "price < 3 or featured or not has_image"),
     (F.sizes.contains("M"), 'array_contains(sizes, "M")'),
     (F.sizes.contains_any(["S", "M"]), 'array_contains_any(sizes, ["S", "M"])'),
     (F.sizes.contains_all(("S", "M")), 'array_contains_all(sizes, ["S", "M"])'),
@@ -99,15 +113,70 @@ def rebuilt(node: Filter) -> Condition:
             return ~found if negated else found
         case Length(ref, op, value):
             return _compared(_part(ref).length(), op, value)
+        case Like(ref, pattern, negated):
+            return ~_part(ref).like(pattern) if negated else _part(ref).like(pattern)
+        case Match(ref, words, every, negated):
+            found = _part(ref).text_match(" ".join(words), every=every)
+            return ~found if negated else found
     raise TypeError(node)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, database=None)
-@given(filters())
-def test_random_filters_find_the_same_rows(case: Case) -> None:
+def _path(ref: Ref) -> str:
+    return f"$meta[{literal(ref.name)}]" + "".join(
+        f"[{literal(key) if isinstance(key, str) else key}]" for key in ref.path
+    )
+
+
+def _list(values: Iterable[Any]) -> str:
+    return f"[{', '.join(map(literal, values))}]"
+
+
+def written(node: Filter) -> str:
+    """The same filter, as an expression."""
+    match node:
+        case And(parts) | Or(parts):
+            return "(" + (" and " if isinstance(node, And) else " or ").join(map(written, parts)) + ")"
+        case Not(part):
+            return f"not ({written(part)})"
+        case Compare(ref, op, value):
+            return f"{_path(ref)} {op} {literal(value)}"
+        case In(ref, (), negated) if ref.type.element or ref.type is FieldType.JSON:
+            return f"array_contains_{'all' if negated else 'any'}({_path(ref)}, [])"
+        case In(ref, values, negated):
+            return f"{_path(ref)} {'not ' * negated}in {_list(values)}"
+        case Missing(ref, negated):
+            return f"{_path(ref)} is {'not ' * negated}null"
+        case Contains(ref, values, every, negated):
+            return (
+                f"{'not ' * negated}array_contains_{'all' if every else 'any'}({_path(ref)}, {_list(values)})"
+            )
+        case Length(ref, op, value):
+            return f"array_length({_path(ref)}) {op} {value}"
+        case Like(ref, pattern, negated):
+            return f"{_path(ref)} {'not ' * negated}like {literal(pattern)}"
+        case Match(ref, words, every, negated):
+            return f"{'not ' * negated}text_match{'_all' * every}({_path(ref)}, {literal(' '.join(words))})"
+    raise TypeError(node)
+
+
+RANDOM = settings(max_examples=400, deadline=None, derandomize=True, database=None)
+
+
+@RANDOM
+@given(filters() | text_filters())
+def test_expressions_and_conditions_make_the_same_tree(case: Case) -> None:
+    tree = parse(case[0], FIELDS)
+    assert parse(written(tree), FIELDS) == tree
+    assert rebuilt(tree).bind(FIELDS) == tree
+
+
+@RANDOM
+@given(filters() | text_filters(), st.lists(rows(), max_size=5))
+def test_any_rows_pass_as_the_filter_means(case: Case, some: list[Row]) -> None:
     text, meaning = case
-    filter = rebuilt(parse(text, FIELDS)).bind(FIELDS)
-    assert [matches(filter, row) for row in ROWS] == [meaning(row) is True for row in ROWS], text
+    tree = parse(text, FIELDS)
+    for row in [*ROWS, *some]:
+        assert matches(tree, row) is (meaning(row) is True), (text, row)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +188,12 @@ def test_random_filters_find_the_same_rows(case: Case) -> None:
         (lambda: F.color == [1], FilterError, "a number, a text or a flag, not with"),
         (lambda: F.color.in_("red"), FilterError, "expected a list of values, got 'red'"),
         (lambda: F.color.in_([None]), FilterError, "not with None"),
-        (lambda: F.color.startswith(3), FilterError, "begins with a text, not with 3"),
+        (lambda: F.color.startswith(3), FilterError, "a text is compared with a text, not with 3"),
+        (lambda: F.color.endswith(None), FilterError, "not with None"),
+        (lambda: F.price.contains_text("5"), FilterError, "price is a double; 'like' needs a varchar"),
+        (lambda: F.sizes.text_match("red"), FilterError, "use array_contains"),
+        (lambda: F.color.text_match("..."), FilterError, "there is no word in '...'"),
+        (lambda: F.color.contains_text("x" * 999), FilterError, "a pattern of 1001 characters; 1000 are"),
         (lambda: F.sizes == "M", FilterError, "use array_contains"),
         (lambda: F.sizes[-1] == "M", FilterError, "an index from 0, not by -1"),
         (lambda: F.price.contains(1), FilterError, "array functions need an array"),
@@ -127,7 +201,11 @@ def test_random_filters_find_the_same_rows(case: Case) -> None:
         (lambda: (F.price < 1) & 3, FilterError, "put comparisons in parentheses"),
         (lambda: 1 < F.price < 3, FilterError, "write & for and"),
         (lambda: F.price < 1 and F.stock > 1, FilterError, "write & for and"),
-        (lambda: not F.featured, FilterError, "F.featured == True"),
+        (lambda: not F.featured, FilterError, "a flag is asked for by F.featured or ~F.featured"),
+        (lambda: F.price, FilterError, "price is a double and needs a comparison, like price > 0"),
+        (lambda: ~F.color & F.featured, FilterError, 'needs a comparison, like color == "..."'),
+        (lambda: F.specs | F.featured, FilterError, 'needs a comparison, like specs["key"] > 0'),
+        (lambda: F.featured & True, FilterError, "put comparisons in parentheses"),
         (lambda: list(F.sizes), FilterError, "F.field.contains"),
         (lambda: F.price < float("inf"), FilterError, "out of the range"),
     ],
@@ -140,17 +218,23 @@ def test_what_is_wrong_is_said(make: Any, error: type[Exception], message: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_long_chains_are_flat_and_longer_ones_refused() -> None:
-    condition = F.stock == 0
+def test_long_chains_are_lists_or_flat_and_longer_ones_refused() -> None:
+    listed, flat = F.stock == 0, F.stock <= 0
+    for number in range(1, 5_000):
+        listed |= F.stock == number
+    assert listed.bind(FIELDS) == F.stock.in_(range(5_000)).bind(FIELDS)
     for number in range(1, 500):
-        condition |= F.stock == number
-    filter = condition.bind(FIELDS)
+        flat |= F.stock <= number
+    filter = flat.bind(FIELDS)
     assert isinstance(filter, Or)
     assert len(filter.parts) == 500
     with pytest.raises(FilterError, match=r"more than 500 comparisons; use \.in_"):
-        (condition | (F.stock == 500)).bind(FIELDS)
+        (flat | (F.stock <= 500)).bind(FIELDS)
+
+
+def test_deep_conditions_are_refused() -> None:
     deep = F.stock == 0
-    for number in range(60):
+    for number in range(2_000):
         deep = (deep & (F.price < number)) | (F.stock == number)
     with pytest.raises(FilterError, match="more than 50 deep"):
         deep.bind(FIELDS)

@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mm_milvus.records import Field, FieldType, Schema
+from mm_milvus.store.tokens import tokenize
 
 Row = dict[str, Any]
 Meaning = Callable[[Row], bool | None]  # None: unknown
@@ -35,7 +36,21 @@ TEXTS = [
         "Ω",
     ],
     *["", " ", 'say "hi"', "it's", "back\\slash", "\\", '\\"', "100%", "a_b", "tab\there", "line\nbreak"],
-    *["\u2028", "\x7f\x85", "{value}", "-- x", "null", "true", "$meta"],
+    *[
+        "\u2028",
+        "\x7f\x85",
+        "{value}",
+        "-- x",
+        "null",
+        "true",
+        "$meta",
+        "line\n",
+        "\r\nx\r",
+        "a%b%c",
+        "\\%_",
+        "_",
+    ],
+    *["Red shoes", "the SHOE's red-brown 红色T恤", "aaaaaaaaab", "👩\u200d👩 Ünïcode"],
     *["x'] or price >= 0 or id in ['x", 'x"] or price >= 0 or id in ["x'],
 ]
 INTS = [0, 1, -1, 2, 3, 5, 42, -7, 2**31, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63) + 1]
@@ -84,7 +99,7 @@ POOLS: dict[FieldType, list[Any]] = {
 }
 
 
-def table(count: int = 60) -> list[Row]:
+def table(count: int = 90) -> list[Row]:
     """Rows with about a third of the values missing; the ids are texts of the difficult kind too."""
     rng = random.Random(5)
     return [_row(rng, number) for number in range(count)]
@@ -197,6 +212,78 @@ def prefixes(draw: st.DrawFn) -> Case:
     return text, unknown_if_missing(name, lambda found: found.startswith(prefix))
 
 
+def looks_like(signs: list[str], text: str) -> bool:
+    """``like`` by its definition; a sign is a character, "any" or "one"."""
+    ends = {0}  # where the signs so far may end
+    for sign in signs:
+        if sign == "any":
+            ends = set(range(min(ends), len(text) + 1)) if ends else ends
+        else:
+            ends = {end + 1 for end in ends if end < len(text) and sign in ("one", text[end])}
+    return len(text) in ends
+
+
+def as_text(value: Any, truth: Callable[[str], bool]) -> bool | None:
+    return truth(value) if isinstance(value, str) else None
+
+
+@st.composite
+def text_fields(draw: st.DrawFn) -> tuple[str, Callable[[Row], Any]]:
+    """A field, or a part of one, that holds texts."""
+    name = draw(st.sampled_from(["color", "颜色", "text", "in", "ghost", "id", "sizes", "specs"]))
+    where = draw(field(name))
+    if name == "sizes":
+        return f"{where}[0]", lambda row: next(iter(row.get(name) or []), None)
+    if name == "specs":
+        return f'{where}["mixed"]', lambda row: (row.get(name) or {}).get("mixed")
+    return where, lambda row: row.get(name)
+
+
+@st.composite
+def patterns(draw: st.DrawFn) -> Case:
+    where, value = draw(text_fields())
+    whole = draw(st.sampled_from(TEXTS))
+    signs: list[str] = list(whole)
+    for _ in range(draw(st.integers(0, 3))):  # a stretch of it may be anything
+        start, size = draw(st.integers(0, len(signs))), draw(st.integers(0, 6))
+        signs[start : start + size] = draw(st.sampled_from([["any"], ["any"], ["one"], ["one"] * size]))
+    if draw(st.booleans()):
+        start = draw(st.integers(0, len(whole)))
+        signs = ["any", *whole[start : start + draw(st.integers(0, 4))], "any"]
+    pattern = "".join({"any": "%", "one": "_"}.get(sign) or "\\" * (sign in "%_\\") + sign for sign in signs)
+    word = draw(st.sampled_from(["like", "not like"]))
+    text = f"{where} {word} {literal(pattern)}"
+    return text, lambda row: as_text(value(row), lambda found: looks_like(signs, found) is (word == "like"))
+
+
+@st.composite
+def words(draw: st.DrawFn) -> Case:
+    where, value = draw(text_fields())
+    asked = " ".join(
+        draw(st.lists(st.sampled_from(["red", "Shoe", "brown!", "红色", "x", "M", "none"]), min_size=1))
+    )
+    function, quantifier = draw(st.sampled_from([("text_match", any), ("text_match_all", all)]))
+    wanted = tokenize(asked).split()
+    return f"{function}({where}, {literal(asked)})", lambda row: as_text(
+        value(row), lambda found: quantifier(word in tokenize(found).split() for word in wanted)
+    )
+
+
+@st.composite
+def equalities(draw: st.DrawFn) -> Case:
+    """A chain of values of one field, which becomes a list, with a second field between them now and then."""
+    names = draw(st.lists(st.sampled_from(["price", "stock", "color", "net weight"]), min_size=2, max_size=5))
+    op, word, join = draw(st.sampled_from([("==", "or", _or), ("!=", "and", _and)]))
+    asked = [(name, draw(st.sampled_from(POOLS[FIELDS[name]]))) for name in [names[0], *names]]
+    text = f" {word} ".join(f"{draw(field(name))} {op} {literal(value)}" for name, value in asked)
+    cases = [("", _comparison(name, op, value)) for name, value in asked]
+    return text, join(cases)[1]
+
+
+def _comparison(name: str, op: str, value: Any) -> Meaning:
+    return lambda row: compared(row.get(name), op, value)
+
+
 @st.composite
 def nulls(draw: st.DrawFn) -> Case:
     name = draw(st.sampled_from([*FIELDS, "id", "has_text"]))
@@ -275,6 +362,9 @@ def leaves() -> st.SearchStrategy[Case]:
         chains(),
         memberships(),
         prefixes(),
+        patterns(),
+        words(),
+        equalities(),
         nulls(),
         arrays(),
         json_paths(),
@@ -305,11 +395,35 @@ def _or(cases: list[Case]) -> Case:
     return " || ".join(f"({text})" for text, _ in cases), meaning
 
 
-def filters() -> st.SearchStrategy[Case]:
-    """Random filters: (text, meaning)."""
+def filters(of: st.SearchStrategy[Case] | None = None) -> st.SearchStrategy[Case]:
+    """Random filters of these conditions, or of all kinds: (text, meaning)."""
 
     def grown(inner: st.SearchStrategy[Case]) -> st.SearchStrategy[Case]:
         several = st.lists(inner, min_size=2, max_size=3)
         return st.one_of(inner.map(_not), several.map(_and), several.map(_or))
 
-    return st.recursive(leaves(), grown, max_leaves=6)
+    return st.recursive(leaves() if of is None else of, grown, max_leaves=6)
+
+
+def text_filters() -> st.SearchStrategy[Case]:
+    return filters(st.one_of(patterns(), prefixes(), words()))
+
+
+def rows() -> st.SearchStrategy[Row]:
+    """Rows of any texts and numbers, each value missing now and then."""
+    texts = st.sampled_from(TEXTS) | st.text(max_size=12)
+    scalars = {
+        FieldType.VARCHAR: texts,
+        FieldType.DOUBLE: st.sampled_from(DOUBLES) | st.floats(allow_nan=False, allow_infinity=False),
+        FieldType.INT64: st.sampled_from(INTS) | st.integers(-(2**63), 2**63 - 1),
+        FieldType.BOOL: st.booleans(),
+    }
+
+    def values(kind: FieldType) -> st.SearchStrategy[Any]:
+        if kind is FieldType.JSON:
+            return st.randoms(use_true_random=False).map(_json)
+        return scalars[kind] if kind.element is None else st.lists(scalars[kind.element], max_size=4)
+
+    own = {"id": texts, "text": texts, "has_image": st.booleans(), "has_text": st.booleans()}
+    attributes = {name: values(kind) for name, kind in FIELDS.items() if name != "ghost"}
+    return st.fixed_dictionaries(own, optional=attributes)

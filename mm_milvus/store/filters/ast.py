@@ -18,6 +18,8 @@ __all__ = [
     "Filter",
     "In",
     "Length",
+    "Like",
+    "Match",
     "Missing",
     "Not",
     "Or",
@@ -92,6 +94,25 @@ class Length(Filter):
     ref: Ref
     op: str
     value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Like(Filter):
+    """The text looks like ``pattern`` (see ``texts``). Below a JSON field it is unknown for what is no text."""
+
+    ref: Ref
+    pattern: str
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match(Filter):
+    """The text has any (or ``every``) one of ``words``, which are as ``texts.words`` gives them and not empty."""
+
+    ref: Ref
+    words: tuple[str, ...]
+    every: bool = False
+    negated: bool = False
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -1,7 +1,8 @@
 """Filters written in Python: ``F`` makes conditions, and values reach Milvus without being quoted by hand.
 
-    (F.price < 100) & F.color.in_(["red", "blue"])          ~F.featured
+    (F.price < 100) & F.color.in_(["red", "blue"])          F.featured & ~F.discontinued
     F.price.between(10, 20) | F.brand.startswith("Nor")     F.color.is_null()
+    F.title.contains_text("shoe") & ~F.title.like("A_ %")   F.title.text_match("red shoes", every=True)
     F.sizes.contains("M") & (F.sizes.length() > 2)          F["net weight"] < 2
     F.specs["weight"]["kg"] > 3                             F.sizes[0] == "M"
 
@@ -20,41 +21,36 @@ from mm_milvus.errors import FilterError
 from mm_milvus.records import FieldType
 from mm_milvus.store.filters import check
 from mm_milvus.store.filters.ast import And, Filter, Not, Or, Ref, Scalar
+from mm_milvus.store.filters.chains import shortened, terms
 from mm_milvus.store.filters.parser import MAX_DEPTH
 from mm_milvus.store.filters.quoting import one_line
+from mm_milvus.store.filters.texts import escaped
 from mm_milvus.store.filters.tokens import BUILT
 
 __all__ = ["Condition", "F", "Part"]
 
 Fields = Mapping[str, FieldType]
-_ESCAPED = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
 
 
 class Condition:
     """One condition on the attributes, or several of them joined. Immutable."""
 
-    __slots__ = ("_depth", "_parts", "_terms")
-    _depth: int
-    _parts: tuple[Condition, ...]
-    _terms: int
-
-    def __init__(self, parts: tuple[Condition, ...] = ()) -> None:
-        self._parts = parts
-        self._terms = sum(part._terms for part in parts) or 1
-        self._depth = 1 + max((part._depth for part in parts), default=-1)
+    __slots__ = ()
+    _depth = 0  # of conditions in each other
 
     def bind(self, fields: Fields) -> Filter:
         """The filter for these fields (id, text, has_image and has_text come along).
 
         Raises FilterError for a value that does not fit its field, UnknownField with the nearest name.
         """
-        if self._terms > check.MAX_TERMS:
+        if self._depth > MAX_DEPTH:
+            raise FilterError(f"conditions nested in each other more than {MAX_DEPTH} deep")
+        filter = shortened(self._bound(fields))
+        if terms(filter) > check.MAX_TERMS:
             raise FilterError(
                 f"more than {check.MAX_TERMS} comparisons; use .in_([...]) for many values of one field"
             )
-        if self._depth > MAX_DEPTH:
-            raise FilterError(f"conditions nested in each other more than {MAX_DEPTH} deep")
-        return self._bound(fields)
+        return filter
 
     def _bound(self, fields: Fields) -> Filter:
         raise NotImplementedError
@@ -66,7 +62,7 @@ class Condition:
         return _Joined.of(Or, self, other)
 
     def __invert__(self) -> Condition:
-        return _Inverted((self,))
+        return _Inverted(self)
 
     def __bool__(self) -> NoReturn:
         raise FilterError(
@@ -80,7 +76,6 @@ class _Leaf(Condition):
     __slots__ = ("_bind",)
 
     def __init__(self, bind: Callable[[Fields], Filter]) -> None:
-        super().__init__()
         self._bind = bind
 
     def _bound(self, fields: Fields) -> Filter:
@@ -88,20 +83,32 @@ class _Leaf(Condition):
 
 
 class _Inverted(Condition):
-    __slots__ = ()
+    __slots__ = ("_depth", "_part")
+
+    def __init__(self, part: Condition) -> None:
+        self._part = part
+        self._depth = part._depth + 1
 
     def _bound(self, fields: Fields) -> Filter:
-        return Not(self._parts[0]._bound(fields))
+        return Not(self._part._bound(fields))
 
 
 class _Joined(Condition):
     """Conditions joined by ``&`` or by ``|``; a long chain of one kind stays flat."""
 
-    __slots__ = ("_kind",)
+    __slots__ = ("_depth", "_kind", "_parts")
+    _kind: type[And] | type[Or]
 
-    def __init__(self, kind: type[And] | type[Or], parts: tuple[Condition, ...]) -> None:
-        super().__init__(parts)
+    def __init__(self, kind: type[And] | type[Or], left: Condition, right: Condition) -> None:
+        sides = [
+            (side._parts, side._depth)
+            if isinstance(side, _Joined) and side._kind is kind
+            else ((side,), side._depth + 1)
+            for side in (left, right)
+        ]
         self._kind = kind
+        self._parts: tuple[Condition, ...] = (*sides[0][0], *sides[1][0])
+        self._depth = max(depth for _, depth in sides)
 
     @classmethod
     def of(cls, kind: type[And] | type[Or], left: Condition, right: Condition) -> _Joined:
@@ -110,11 +117,7 @@ class _Joined(Condition):
                 f"a condition can only be joined with another one, not with {one_line(repr(right))}; "
                 "put comparisons in parentheses: (F.price < 100) & (F.stock > 0)"
             )
-        sides = [
-            side._parts if isinstance(side, _Joined) and side._kind is kind else (side,)
-            for side in (left, right)
-        ]
-        return cls(kind, (*sides[0], *sides[1]))
+        return cls(kind, left, right)
 
     def _bound(self, fields: Fields) -> Filter:
         return self._kind(*(part._bound(fields) for part in self._parts))
@@ -149,8 +152,11 @@ class _Comparable:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Part(_Comparable):
-    """A field, or a part of it: ``F.price``, ``F["net weight"]``, ``F.specs["kg"]``, ``F.sizes[0]``."""
+class Part(_Comparable, Condition):
+    """A field, or a part of it: ``F.price``, ``F["net weight"]``, ``F.specs["kg"]``, ``F.sizes[0]``.
+
+    A bool field is a condition as it stands: ``F.featured``, ``~F.featured``.
+    """
 
     _name: str
     _path: tuple[str | int, ...] = ()
@@ -164,7 +170,13 @@ class Part(_Comparable):
         raise FilterError("a field is no list; use F.field.contains(value)")
 
     def __bool__(self) -> NoReturn:
-        raise FilterError(f"write F.{self._name} == True to ask for a flag; fields have no truth value")
+        raise FilterError(
+            f"a field is neither true nor false; a flag is asked for by F.{one_line(self._name)} or "
+            f"~F.{one_line(self._name)}, joined by & for and, | for or"
+        )
+
+    def _bound(self, fields: Fields) -> Filter:
+        return check.truth(self._resolve(fields), BUILT)
 
     def between(self, lowest: Any, highest: Any) -> Condition:
         """``lowest <= field <= highest``."""
@@ -182,16 +194,25 @@ class Part(_Comparable):
 
     def startswith(self, beginning: str) -> Condition:
         """The text begins like this; upper and lower case differ."""
-        if not isinstance(beginning, str):
-            raise FilterError(f"a text begins with a text, not with {beginning!r}")
-        pattern = beginning.translate(_ESCAPED) + "%"
-        return self._make(lambda ref: check.like(ref, pattern, BUILT))
+        return self.like(f"{escaped(_text(beginning))}%")
+
+    def endswith(self, ending: str) -> Condition:
+        """The text ends like this; upper and lower case differ."""
+        return self.like(f"%{escaped(_text(ending))}")
+
+    def contains_text(self, part: str) -> Condition:
+        """The text has this somewhere, be it within a word; upper and lower case differ."""
+        return self.like(f"%{escaped(_text(part))}%")
 
     def like(self, pattern: str) -> Condition:
-        """As ``like`` in an expression: ``"Nor%"``."""
-        if not isinstance(pattern, str):
-            raise FilterError(f"a pattern is a text, not {pattern!r}")
-        return self._make(lambda ref: check.like(ref, pattern, BUILT))
+        """As ``like`` in an expression: ``"Nor%"``, ``"%shoe%"``; ``%`` is any text, ``_`` one character."""
+        wanted = _text(pattern)
+        return self._make(lambda ref: check.like(ref, wanted, BUILT))
+
+    def text_match(self, words: str, *, every: bool = False) -> Condition:
+        """The text has one of these words, or ``every`` one, whatever their case and endings."""
+        wanted = _text(words)
+        return self._make(lambda ref: check.match(ref, wanted, every, BUILT))
 
     def is_null(self) -> Condition:
         """There is no value."""
@@ -265,11 +286,17 @@ def _scalar(value: Any) -> Scalar:
     plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
     if isinstance(plain, bool | int | float | str):
         return plain
-    if isinstance(value, Part | Condition | _Length):
+    if isinstance(value, Condition | _Length):
         raise FilterError("a field is compared with a value, not with another field")
     raise FilterError(
         f"a field is compared with a number, a text or a flag, not with {one_line(repr(value))}"
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise FilterError(f"a text is compared with a text, not with {one_line(repr(value))}")
+    return value
 
 
 def _scalars(values: Iterable[Any]) -> list[tuple[Scalar, int]]:

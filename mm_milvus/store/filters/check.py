@@ -8,19 +8,36 @@ from math import floor, isfinite
 
 from mm_milvus.errors import FilterError, UnknownField
 from mm_milvus.records import FieldType
-from mm_milvus.store.filters.ast import And, Compare, Contains, Filter, In, Length, Missing, Or, Ref, Scalar
+from mm_milvus.store.filters.ast import (
+    And,
+    Compare,
+    Contains,
+    Filter,
+    In,
+    Length,
+    Like,
+    Match,
+    Missing,
+    Or,
+    Ref,
+    Scalar,
+)
 from mm_milvus.store.filters.quoting import check_text, is_bare_name, one_line, shown
+from mm_milvus.store.filters.texts import literal, pieces, words
 from mm_milvus.store.filters.tokens import fail
 
 __all__ = [
+    "MAX_PATTERN",
     "MAX_TERMS",
     "MAX_VALUES",
     "OWN_FIELDS",
     "array",
     "compare",
     "contains",
+    "is_listable",
     "length",
     "like",
+    "match",
     "membership",
     "missing",
     "resolve",
@@ -28,6 +45,7 @@ __all__ = [
 ]
 
 MAX_VALUES = 100_000  # of one `in`
+MAX_PATTERN = 1_000  # characters of a pattern with wildcards, or of the words to look for
 MAX_TERMS = 500  # a server takes seconds to parse a thousand, most of a minute for 5,000
 
 # Columns of ours that filters may name. Every row has them, on every Milvus.
@@ -105,13 +123,17 @@ def membership(ref: Ref, literals: Sequence[tuple[Scalar, int]], negated: bool, 
     values = tuple(dict.fromkeys(_coerce(ref, ref.type, value, where) for value, where in literals))
     if ref.type is FieldType.INT64:
         values = tuple(value for value in values if not isinstance(value, float))
-    if not values or not (ref.path or not is_bare_name(ref.name)):
+    if not values or is_listable(ref):
         return In(ref, values, negated)
     return _one_by_one(ref, values, negated, at)
 
 
+def is_listable(ref: Ref) -> bool:
+    """Whether the part may stand before ``in``: the embedded Milvus takes only a plain name there."""
+    return not ref.path and is_bare_name(ref.name)
+
+
 def _one_by_one(ref: Ref, values: tuple[Scalar, ...], negated: bool, at: int) -> Filter:
-    """The embedded Milvus takes only a plain name before ``in``."""
     if len(values) > MAX_TERMS:
         fail(at, f"{_part(ref)} can be compared with {MAX_TERMS} values at most, here are {len(values)}")
     if negated and len({isinstance(value, str) for value in values}) > 1:
@@ -122,48 +144,51 @@ def _one_by_one(ref: Ref, values: tuple[Scalar, ...], negated: bool, at: int) ->
 
 
 def like(ref: Ref, pattern: str, at: int) -> Filter:
-    """``ref like "abc%"``: a prefix, or the whole text without ``%``. ``\\%`` and ``\\_`` stand for themselves.
+    """``ref like "%abc_"``: ``%`` is any text, ``_`` one character; ``\\%`` and ``\\_`` stand for themselves.
 
     A prefix becomes a range of strings: all Milvus versions order strings by code point, while their ``like``
-    differ in wildcards and escapes.
+    differ.
     """
+    _textual(ref, "'like'", at)
+    _coerce(ref, FieldType.VARCHAR, pattern, at)
+    beginning, *others = pieces(pattern)
+    start = literal(beginning)
+    if start is not None and others in ([], [""]):
+        simple = _beginning(ref, start) if others else Compare(ref, "==", start)
+        if simple is not None:
+            return simple
+    if len(pattern) > MAX_PATTERN:
+        fail(at, f"a pattern of {len(pattern)} characters; {MAX_PATTERN} are the most")
+    return Like(ref, "%".join([beginning, *others]))
+
+
+def _beginning(ref: Ref, prefix: str) -> Filter | None:
+    """The range of the texts that begin so; None where no filter can hold its end."""
+    kept = prefix.rstrip("\U0010ffff")
+    start = Compare(ref, ">=", prefix)
+    if not kept:
+        return start
+    if kept[-1] in "\r\n":  # a control character follows
+        return None
+    last = "\ue000" if kept[-1] == "\ud7ff" else chr(ord(kept[-1]) + 1)
+    return And(start, Compare(ref, "<", kept[:-1] + last))
+
+
+def match(ref: Ref, text: str, every: bool, at: int) -> Filter:
+    """``text_match(ref, text)``, or ``text_match_all``: the words of ``text`` are in the field."""
+    _textual(ref, "text_match", at)
+    if len(text) > MAX_PATTERN:
+        fail(at, f"words of {len(text)} characters; {MAX_PATTERN} are the most")
+    found = words(text)
+    if not found:
+        fail(at, f"there is no word in {one_line(repr(text))}")
+    return Match(ref, found, every)
+
+
+def _textual(ref: Ref, use: str, at: int) -> None:
     _comparable(ref, at)
     if ref.type not in (FieldType.VARCHAR, FieldType.JSON):
-        fail(at, f"{_part(ref)} is {_a(ref.type)}; 'like' needs a varchar")
-    prefix, open_end = _prefix(pattern, at)
-    _coerce(ref, FieldType.VARCHAR, prefix, at)
-    if not open_end:
-        return Compare(ref, "==", prefix)
-    start = Compare(ref, ">=", prefix)
-    end = _after(prefix, at)
-    return And(start, Compare(ref, "<", end)) if end else start
-
-
-def _prefix(pattern: str, at: int) -> tuple[str, bool]:
-    """The literal start of a pattern, and whether anything may follow."""
-    literal, rest = "", pattern
-    while rest and rest[0] != "%":
-        if rest[0] == "_":
-            fail(
-                at,
-                "'_' stands for any one character, which not every Milvus can match; a literal one is '\\_'",
-            )
-        size = 2 if rest[0] == "\\" and rest[1:2] in ("%", "_", "\\") and len(rest) > 1 else 1
-        literal, rest = literal + rest[size - 1 : size], rest[size:]
-    if rest.strip("%"):
-        fail(at, "'like' can only match a beginning, as in \"abc%\"; a literal percent sign is '\\%'")
-    return literal, bool(rest)
-
-
-def _after(prefix: str, at: int) -> str:
-    """The first string after all that begin with ``prefix``; "" when there is none."""
-    kept = prefix.rstrip("\U0010ffff")
-    if not kept:
-        return ""
-    if kept[-1] in "\r\n":
-        fail(at, "the beginning that 'like' matches cannot end in a line break")
-    last = "\ue000" if kept[-1] == "\ud7ff" else chr(ord(kept[-1]) + 1)
-    return kept[:-1] + last
+        fail(at, f"{_part(ref)} is {_a(ref.type)}; {use} needs a varchar")
 
 
 def contains(ref: Ref, literals: Sequence[tuple[Scalar, int]], every: bool, at: int) -> Filter:
@@ -307,4 +332,6 @@ def _literal(literal: Scalar) -> str:
 def _example(ref: Ref) -> str:
     if ref.type is FieldType.VARCHAR:
         return f'{_part(ref)} == "..."'
+    if ref.type is FieldType.JSON and not ref.path:
+        return f'{_part(ref)}["key"] > 0'
     return f"array_contains({_part(ref)}, ...)" if ref.type.element else f"{_part(ref)} > 0"

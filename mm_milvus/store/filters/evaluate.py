@@ -13,14 +13,21 @@ from mm_milvus.store.filters.ast import (
     Filter,
     In,
     Length,
+    Like,
+    Match,
     Missing,
     Not,
     Or,
     Ref,
     Scalar,
 )
+from mm_milvus.store.filters.texts import looks_like, words_in
 
-__all__ = ["OPERATORS", "matches"]
+__all__ = ["OPERATORS", "matches", "predicate"]
+
+Row = Mapping[str, Any]
+Reader = Callable[[Row], Any]
+Truth = Callable[[Row], bool | None]  # None: unknown
 
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -32,68 +39,106 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def matches(filter: Filter, row: Mapping[str, Any]) -> bool:
+def matches(filter: Filter, row: Row) -> bool:
     """Whether a row of attributes (with ``id`` and the like, where asked for) passes; absent and None are missing."""
-    return _truth(filter, row) is True
+    return _compiled(filter)(row) is True
 
 
-def _truth(node: Filter, row: Mapping[str, Any]) -> bool | None:
-    """True, False or None for unknown."""
+def predicate(filter: Filter) -> Callable[[Row], bool]:
+    """``matches`` of this filter, for many rows."""
+    truth = _compiled(filter)
+    return lambda row: truth(row) is True
+
+
+def _compiled(node: Filter) -> Truth:
     match node:
         case And(parts):
-            return _kleene(parts, row, decisive=False)
+            return _kleene([_compiled(part) for part in parts], decisive=False)
         case Or(parts):
-            return _kleene(parts, row, decisive=True)
+            return _kleene([_compiled(part) for part in parts], decisive=True)
         case Not(part):
-            return _negated(_truth(part, row), True)
+            return _negated(_compiled(part), True)
         case Missing(ref, negated):
-            return (_value(ref, row) is None) is not negated
+            return _missing(_reader(ref), negated)
         case Compare(ref, op, value):
-            return _compare(_value(ref, row), op, value)
+            return _compared(_reader(ref), op, value)
         case In(ref, values, negated):
-            found = _value(ref, row)
-            return None if found is None else (found in values) is not negated
+            return _negated(_of_value(_reader(ref), _among(values)), negated)
         case Contains(ref, values, every, negated):
-            return _negated(_contains(_value(ref, row), values, every), negated)
+            return _negated(_of_value(_reader(ref), _containing(values, every)), negated)
         case Length(ref, op, value):
-            found = _value(ref, row)
-            return None if found is None else OPERATORS[op](len(found), value)
+            return _of_value(_reader(ref), lambda found: OPERATORS[op](len(found), value))
+        case Like(ref, pattern, negated):
+            return _negated(_of_text(_reader(ref), looks_like(pattern)), negated)
+        case Match(ref, words, every, negated):
+            return _negated(_of_text(_reader(ref), words_in(words, every)), negated)
     raise TypeError(f"not a filter: {node!r}")
 
 
-def _kleene(parts: Sequence[Filter], row: Mapping[str, Any], *, decisive: bool) -> bool | None:
-    unknown = False
-    for part in parts:
-        truth = _truth(part, row)
-        if truth is decisive:
-            return decisive
-        unknown |= truth is None
-    return None if unknown else not decisive
+def _kleene(parts: Sequence[Truth], *, decisive: bool) -> Truth:
+    def truth(row: Row) -> bool | None:
+        unknown = False
+        for part in parts:
+            found = part(row)
+            if found is decisive:
+                return decisive
+            unknown |= found is None
+        return None if unknown else not decisive
+
+    return truth
 
 
-def _negated(truth: bool | None, negated: bool) -> bool | None:
-    return None if truth is None else truth is not negated
+def _negated(truth: Truth, negated: bool) -> Truth:
+    if not negated:
+        return truth
+    return lambda row: None if (found := truth(row)) is None else not found
 
 
-def _value(ref: Ref, row: Mapping[str, Any]) -> Any:
-    """The value, None where there is none."""
-    value = row.get(ref.name)
-    for key in ref.path:
-        if isinstance(key, str):
-            value = value.get(key) if isinstance(value, Mapping) else None
-        else:
-            value = value[key] if isinstance(value, list | tuple) and key < len(value) else None
-    return value
+def _reader(ref: Ref) -> Reader:
+    """Reads the value, None where there is none."""
+    name, path = ref.name, ref.path
+    if not path:
+        return lambda row: row.get(name)
+
+    def read(row: Row) -> Any:
+        value = row.get(name)
+        for key in path:
+            if isinstance(key, str):
+                value = value.get(key) if isinstance(value, Mapping) else None
+            else:
+                value = value[key] if isinstance(value, list | tuple) and key < len(value) else None
+        return value
+
+    return read
 
 
-def _compare(found: Any, op: str, value: Scalar) -> bool | None:
-    same_kind = isinstance(found, str) if isinstance(value, str) else isinstance(found, bool | int | float)
-    return OPERATORS[op](found, value) if same_kind else None
+def _of_value(read: Reader, holds: Callable[[Any], bool]) -> Truth:
+    """Unknown where there is no value."""
+    return lambda row: None if (found := read(row)) is None else holds(found)
 
 
-def _contains(found: Any, values: Sequence[Scalar], every: bool) -> bool | None:
-    if found is None:
-        return None
-    if not isinstance(found, list | tuple):  # a JSON value of another kind
-        return False
-    return all(value in found for value in values) if every else any(value in found for value in values)
+def _of_text(read: Reader, holds: Callable[[str], bool]) -> Truth:
+    """Unknown where there is no text."""
+    return lambda row: holds(found) if isinstance(found := read(row), str) else None
+
+
+def _missing(read: Reader, negated: bool) -> Truth:
+    return lambda row: (read(row) is None) is not negated
+
+
+def _compared(read: Reader, op: str, value: Scalar) -> Truth:
+    """Unknown for a value of another kind too."""
+    kinds = str if isinstance(value, str) else (bool, int, float)
+    compare = OPERATORS[op]
+    return lambda row: compare(found, value) if isinstance(found := read(row), kinds) else None
+
+
+def _among(values: Sequence[Scalar]) -> Callable[[Any], bool]:
+    wanted = frozenset(values)
+    return wanted.__contains__ if wanted else lambda found: False  # an array has no hash
+
+
+def _containing(values: Sequence[Scalar], every: bool) -> Callable[[Any], bool]:
+    """False for a JSON value that is no list."""
+    quantifier = all if every else any
+    return lambda found: isinstance(found, list | tuple) and quantifier(value in found for value in values)

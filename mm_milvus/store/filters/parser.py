@@ -8,6 +8,7 @@ comparison := part (op literal | ["not"] "in" list | ["not"] "like" string | "is
 part       := field | "array_length" "(" field ")"
 field      := (name | `any name` | $meta["any name"]) ("[" (string | index) "]")*
 function   := ("array_contains" | "json_contains") ["_any" | "_all"] "(" field "," (literal | list) ")"
+            | ("text_match" | "text_match_all") "(" field "," string ")"
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mm_milvus.errors import FilterError
 from mm_milvus.records import FieldType
 from mm_milvus.store.filters import check
 from mm_milvus.store.filters.ast import And, Filter, Not, Or, Ref, Scalar
+from mm_milvus.store.filters.chains import shortened, terms
 from mm_milvus.store.filters.quoting import one_line
 from mm_milvus.store.filters.tokens import Token, fail, tokenize, unescape
 
@@ -29,14 +31,16 @@ MAX_DEPTH = 50  # parentheses; 200 overflow the parser of the embedded Milvus
 
 _OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_MATCHES = ("text_match", "text_match_all")
 _CONTAINS = {f"{kind}_contains{mode}": mode for kind in ("array", "json") for mode in ("", "_any", "_all")}
 
 
 def parse(expression: str, fields: Mapping[str, FieldType]) -> Filter:
     """The filter that ``expression`` says, checked against ``fields`` (id, text, has_image, has_text come along).
 
-    Raises FilterError with the position of the mistake, UnknownField with the nearest name. Limits: 1 MiB of
-    text, 50 nested parentheses, 500 comparisons, 100,000 values of one ``in``.
+    Raises FilterError with the position of the mistake, UnknownField with the nearest name. Limits: 1 MiB of text, 50
+    nested parentheses, 100,000 values of one ``in``, 1,000 characters of a pattern or of words, 500 comparisons; those
+    of one field joined by ``or`` that ask for equality are one.
     """
     if len(expression) > MAX_LENGTH:
         raise FilterError(f"the filter has {len(expression)} characters; {MAX_LENGTH} are the most")
@@ -60,12 +64,17 @@ class _Parser:
         self._fields = fields
         self._next = 0
         self._depth = 0
-        self._terms = 0
+        self._starts: list[int] = []  # of the comparisons
 
     def whole(self) -> Filter:
-        result = self._either()
+        result = shortened(self._either())
         if self._here.kind != "end":
             self._unexpected("'and', 'or' or the end")
+        if terms(result) > check.MAX_TERMS:
+            fail(
+                self._starts[check.MAX_TERMS],
+                f"more than {check.MAX_TERMS} comparisons; use 'field in [...]' for many values of one field",
+            )
         return result
 
     # ---- and, or, not
@@ -107,20 +116,14 @@ class _Parser:
             result = check.missing(self._field(), negated=True)
         elif self._function_name in _CONTAINS:
             result = self._contains()
+        elif self._function_name in _MATCHES:
+            result = self._match()
         elif self._starts_literal():
             result = self._literal_first()
         else:
             result = self._part_first()
-        self._count(result, start.at)
+        self._starts += [start.at] * terms(result)
         return result
-
-    def _count(self, term: Filter, at: int) -> None:
-        self._terms += len(term.parts) if isinstance(term, And | Or) else 1
-        if self._terms > check.MAX_TERMS:
-            fail(
-                at,
-                f"more than {check.MAX_TERMS} comparisons; use 'field in [...]' for many values of one field",
-            )
 
     def _literal_first(self) -> Filter:
         left = self._literal()
@@ -217,12 +220,23 @@ class _Parser:
         self._expect(")")
         return check.contains(ref, values, mode == "_all", at)
 
+    def _match(self) -> Filter:
+        every = self._advance().text.lower() == "text_match_all"
+        self._expect("(")
+        ref = self._field()
+        self._expect(",")
+        if self._here.kind != "string":
+            self._unexpected("words in quotes")
+        token = self._advance()
+        self._expect(")")
+        return check.match(ref, unescape(token), every, token.at)
+
     def _part(self) -> Ref | _Length:
         name = self._function_name
         if name not in ("", "array_length"):
             fail(
                 self._here.at,
-                f"unknown function '{one_line(name)}'; there are array_length, {', '.join(_CONTAINS)}",
+                f"unknown function '{one_line(name)}'; there are {', '.join(('array_length', *_CONTAINS, *_MATCHES))}",
             )
         if not name:
             return self._field()

@@ -18,6 +18,8 @@ from mm_milvus.store.filters.ast import (
     Filter,
     In,
     Length,
+    Like,
+    Match,
     Missing,
     Not,
     Or,
@@ -27,8 +29,9 @@ from mm_milvus.store.filters.ast import (
 from mm_milvus.store.filters.check import OWN_FIELDS
 from mm_milvus.store.filters.evaluate import OPERATORS
 from mm_milvus.store.filters.quoting import is_column_name, quote
+from mm_milvus.store.filters.texts import is_inner
 
-__all__ = ["Dialect", "render"]
+__all__ = ["Dialect", "can_render", "render", "without_not"]
 
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 # No server takes a bare true or false. Ids are texts, and no text comes before the empty one.
@@ -43,16 +46,39 @@ class Dialect(Enum):
     DYNAMIC = "dynamic"  # server 2.3: no nulls, so attributes live in the dynamic field
 
 
+def can_render(filter: Filter, dialect: Dialect) -> bool:
+    """Whether this Milvus can answer exactly what the filter asks.
+
+    ``like "%text%"`` it can from 2.4 on. Of other patterns versions differ in the escapes and in how they read line
+    breaks, and Milvus Lite differs with the rest of the filter; words are cut by our own rules.
+    """
+    match filter:
+        case And(parts) | Or(parts):
+            return all(can_render(part, dialect) for part in parts)
+        case Not(part):
+            return can_render(part, dialect)
+        case Like(ref, pattern):
+            return dialect is not Dialect.DYNAMIC and not ref.path and is_inner(pattern)
+    return not isinstance(filter, Match)
+
+
 def render(filter: Filter, schema: Schema, dialect: Dialect) -> str:
     """The expression for ``dialect``. ``schema`` is the stored one: ``typed`` says which attributes are columns.
 
-    Raises UnknownField when the filter was parsed against other fields.
+    Raises UnknownField when the filter was parsed against other fields, TypeError for what is not ``can_render``.
     """
-    return _Renderer(schema, dialect).text(_pushed(filter, negated=False))
+    if not can_render(filter, dialect):
+        raise TypeError(f"{dialect.value} Milvus cannot answer a part of {filter!r}")
+    return _Renderer(schema, dialect).text(without_not(filter))
+
+
+def without_not(filter: Filter) -> Filter:
+    """The same filter with its ``Not`` pushed down into the conditions."""
+    return _pushed(filter, negated=False)
 
 
 def _pushed(node: Filter, *, negated: bool) -> Filter:
-    """The same filter without ``Not``. Unknown stays unknown, so a negated comparison is the opposite one."""
+    """Unknown stays unknown, so a negated comparison is the opposite one."""
     match node:
         case Not(part):
             return _pushed(part, negated=not negated)
@@ -74,6 +100,10 @@ def _opposite(leaf: Filter) -> Filter:
             return Contains(ref, values, every, not negated)
         case Missing(ref, negated):
             return Missing(ref, not negated)
+        case Like(ref, pattern, negated):
+            return Like(ref, pattern, not negated)
+        case Match(ref, words, every, negated):
+            return Match(ref, words, every, not negated)
     raise TypeError(f"not a filter: {leaf!r}")
 
 
@@ -98,6 +128,9 @@ class _Renderer:
                 return self._contains(node)
             case Length(ref, op, value):
                 return self._length(ref, op, value)
+            case Like(ref, pattern, negated):
+                condition = f"{self._place(ref)} like {quote(pattern)}"
+                return self._guarded(ref, f"(not ({condition}))") if negated else condition
         raise TypeError(f"not a filter: {node!r}")
 
     # ---- where a value lives
