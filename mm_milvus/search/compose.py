@@ -33,6 +33,7 @@ _SHOWN = 200  # characters of a signal, in explanations
 class Composed:
     """A query vector (dim,), and how it came about, for ``explain``.
 
+    ``alone`` names the one block that the query asks about ("image" or "text"), None where it asks about both.
     ``rescored``: the best candidates are to be compared again with ``centred``, by ``composition``.
     """
 
@@ -41,6 +42,7 @@ class Composed:
     centred: Centred | None
     composition: str
     rescored: bool
+    alone: str | None = None
 
 
 def compose(
@@ -82,7 +84,9 @@ def compose(
     rescored = query.composition == "product" or (
         centred is not None and not words_alone and parts.worth_rescoring
     )
-    return Composed(vector / np.float32(total), explain, centred, query.composition, rescored)
+    return Composed(
+        vector / np.float32(total), explain, centred, query.composition, rescored, parts.alone(vector)
+    )
 
 
 def _shown(value: Any) -> str:

@@ -101,6 +101,13 @@ class Parts:
         image, text = self._fusion.split(self._words + self._others)
         return self._apart and bool(image.any() and text.any())
 
+    def alone(self, vector: Array) -> str | None:
+        """The only block that the query ``vector`` (dim,) asks about; None for both, and where nothing is known."""
+        if not self._known:
+            return None
+        image, text = self._fusion.split(vector)
+        return None if image.any() and text.any() else "image" if image.any() else "text"
+
     def centred(self, total: float) -> Centred | None:
         """Divided by the ``total`` weight; None where the vectors of products have no parts."""
         if not self._known:

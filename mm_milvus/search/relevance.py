@@ -10,7 +10,7 @@ import numpy as np
 
 from mm_milvus.search.parts import signal_text
 from mm_milvus.search.routes import Candidate, Ranking, word_signals
-from mm_milvus.store.tokens import tokenize
+from mm_milvus.store.tokens import COMMON, tokenize
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
 
 __all__ = ["at_least", "relevant", "scale"]
-
-# Tokens that say nothing of a product: a text is not relevant because it has them too.
-_COMMON = frozenset(
-    "a an and are as at be by for from in is it of on or some someth that the this to with".split()
-)
 
 
 def relevant(ranking: Ranking, query: Query, vector: Array | None, collection: Collection) -> Ranking:
@@ -73,7 +68,7 @@ def _coverage(signals: Sequence[Signal], text: str) -> float:
     has = set(tokenize(text).split())
     shares = []
     for signal in signals:
-        asked = set(tokenize(signal_text(signal)).split()) - _COMMON
+        asked = set(tokenize(signal_text(signal)).split()) - COMMON
         shares.append(len(asked & has) / len(asked) if asked else 0.0)
     return max(shares)
 

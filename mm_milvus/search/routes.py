@@ -11,7 +11,7 @@ import numpy as np
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.search.parts import signal_text
-from mm_milvus.store.tokens import tokenize
+from mm_milvus.store.tokens import tokenize, tokenize_query
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -143,7 +143,7 @@ def _rank_words(
     total = sum(signal.weight or 1.0 for signal in signals)
     scores: dict[str, float] = {}
     for signal in signals:
-        tokens = tokenize(signal_text(signal))
+        tokens = tokenize_query(signal_text(signal))
         if collection.capabilities.bm25:
             found = collection.rank_words(tokens, filter=filter, limit=pool)
         else:

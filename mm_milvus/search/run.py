@@ -73,6 +73,7 @@ class Searcher:
         started = time.perf_counter()
         if _is_plain(query):
             composed = self._composed(query)
+            filter = self._present(filter, composed)
             hits, total, exact, cursor = self._nearest(query, composed, filter)
             explain = {"mode": "vector", **composed.explain}
             ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], False, explain)
@@ -110,6 +111,16 @@ class Searcher:
         if not (composed.rescored and composed.centred):
             return None
         return Rescorer(composed.centred, composed.composition, self.collection)
+
+    def _present(self, filter: Filter | None, composed: Composed) -> Filter | None:
+        """A query on one block is not about products that have nothing there."""
+        if composed.alone is None:
+            return filter
+        flag = f"has_{composed.alone}"
+        if not self.collection.total(self.collection.parse(f"not {flag}"))[0]:
+            return filter
+        present = self.collection.parse(flag)
+        return present if filter is None else And(filter, present)
 
     # --- straight from Milvus ------------------------------------------------------------------------------
 
@@ -161,6 +172,8 @@ class Searcher:
             return ranking if query.min_score is None else at_least(ranking, query.min_score)
         composed = None if mode_of(query) == "text" else self._composed(query)
         vector = composed.vector if composed else None
+        if composed and mode_of(query) == "vector":
+            filter = self._present(filter, composed)
         ranking = rank(query, vector, self.collection, self._indexes, filter, pool)
         if composed:
             ranking = replace(ranking, explain={**ranking.explain, **composed.explain})

@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BM25_B", "BM25_K1", "MAX_TOKEN_BYTES", "tokenize"]
+__all__ = ["BM25_B", "BM25_K1", "COMMON", "MAX_TOKEN_BYTES", "tokenize", "tokenize_query"]
 
 # Those of Milvus Lite, which cannot be changed; collections on servers are made with the same.
 BM25_K1, BM25_B = 1.5, 0.75
 
 MAX_TOKEN_BYTES = 60_000  # of the joined tokens: they must fit a VARCHAR field
+
+# Words, as they are stemmed, that say nothing of a product. Few: what is rare in one shop is a name in another.
+COMMON = frozenset(
+    "a an and any are as at be by for from i in is it me my of on or our some someth that the this to with you your "
+    "的 了 和 与 在 是 有 我 给 一个".split()
+)
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _RUN = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+")  # runs of Chinese characters, and words of other scripts
@@ -40,6 +46,12 @@ def _tokens(run: str) -> Iterable[str]:
     if re.match(f"[{_HAN}]", run):
         return _jieba().cut(run)  # type: ignore[no-any-return]
     return (_stem(run),)
+
+
+def tokenize_query(text: str) -> str:
+    """The tokens of a query that are worth looking for: without those that are ``COMMON``, unless all of them are."""
+    tokens = tokenize(text).split()
+    return " ".join([token for token in tokens if token not in COMMON] or tokens)
 
 
 @lru_cache(maxsize=65_536)

@@ -114,6 +114,19 @@ def test_products_too_and_words_alone_not(make: Shop) -> None:
     assert all("centred" not in hit.scores for hit in page)
 
 
+def test_a_query_on_one_block_is_about_products_that_have_it(make: Shop) -> None:
+    search, _ = make()
+    for signal, lacking in ((picture(), 1), (Signal("text", "red"), 3)):
+        for options in ({}, {"min_score": -9.0}, {"group_by": "title"}):
+            page = search(Query((signal,), mode="vector", limit=60, **options))  # type: ignore[arg-type]
+            assert {int(hit.id[1:]) for hit in page} == {n for n in range(60) if n % 6 != lacking}
+            assert page.total == 50
+        page = search(Query((signal,), mode="vector", limit=60, filter=f"id in ['p0{lacking}', 'p00']"))
+        assert [hit.id for hit in page] == ["p00"]
+    page = search(Query((picture(), Signal("text", "red")), limit=60))
+    assert page.total == len(page) == 60
+
+
 @pytest.mark.parametrize("size", [1, 4, 7, 25])
 def test_pages_go_on_behind_what_is_rescored(make: Shop, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     for room in (rescore, nearest):

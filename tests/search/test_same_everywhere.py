@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies
 
-from mm_milvus import Client, F, Facet, Page, Query, Settings, Signal, Sort
+from mm_milvus import Boost, Client, F, Facet, Page, Query, Settings, Signal, Sort
+from mm_milvus.errors import ConfigError
 from mm_milvus.search import Searcher
 from tests.search.twin import Twin
 
@@ -36,8 +38,8 @@ def shop(
 ) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("same")
     uri = str(folder / "shop.db") if request.param == "lite" else request.getfixturevalue("server_uri")
-    settings = Settings(uri=uri, collection=f"same_{uuid.uuid4().hex[:8]}", consistency="Bounded")
-    with Client(config=settings) as client:
+    chosen = Settings(uri=uri, collection=f"same_{uuid.uuid4().hex[:8]}", consistency="Bounded")
+    with Client(config=chosen) as client:
         report = client.ingest(retail_catalog, rejects=folder / "rejects.jsonl")
         while client._open().count(consistency="Bounded") < report.written:
             time.sleep(0.2)
@@ -88,6 +90,17 @@ QUERIES: dict[str, dict[str, Any]] = {
             Facet("featured"),
         ),
     },
+    "boosted": {
+        "signals": WORDS,
+        "boosts": (
+            Boost("featured", "first"),
+            Boost("current_stock", "multiply", 0.2),
+            Boost("price", "add", -1e-3),
+        ),
+    },
+    "reranked": {"signals": WORDS, "rerank": lambda _, hits: [len(hit.attributes["title"]) for hit in hits]},
+    "a pattern": {"signals": WORDS, "filter": 'title like "%bag%" or description like "_e%"'},
+    "words in a filter": {"signals": WORDS, "filter": 'text_match(title, "bags shoes")'},
     "no signal": {
         "signals": (),
         "filter": "price < 50",
@@ -96,6 +109,48 @@ QUERIES: dict[str, dict[str, Any]] = {
     },
     "everything, dearest first": {"signals": (), "sort": (Sort("price", descending=True),)},
 }
+
+
+def some_ids(shop: Shop) -> list[str]:
+    return sorted(hit["id"] for hit in shop.client._open().products())[:8]
+
+
+FILTERS = [
+    "price < 100",
+    "featured",
+    "not featured",
+    'category in ["footwear", "accessories"]',
+    'style like "s%"',
+    "price > 1e9",
+]
+QUERY = strategies.fixed_dictionaries(
+    {
+        "signals": strategies.sampled_from([(), WORDS, (text("bag"), text("leather", 0.5)), (text("red"),)]),
+        "by id": strategies.booleans(),
+        "filter": strategies.none() | strategies.sampled_from(FILTERS),
+        "limit": strategies.integers(1, 30),
+        "offset": strategies.sampled_from([0, 0, 3, 40, 90]),
+        "sort": strategies.sampled_from(
+            [(), (), (Sort("price"),), (Sort("style"), Sort("price", descending=True))]
+        ),
+        "group_by": strategies.sampled_from([None, None, "style", "category", "gender", "price"]),
+        "group_size": strategies.integers(1, 3),
+        "facets": strategies.sampled_from(
+            [
+                (),
+                (Facet("style"), Facet("featured")),
+                (Facet("price", bounds=(20.0, 50.0)), Facet("gender", size=1)),
+            ]
+        ),
+        "boosts": strategies.sampled_from(
+            [(), (), (Boost("featured", "first"),), (Boost("price", "multiply", 0.1),)]
+        ),
+        "min_score": strategies.sampled_from([None, None, 0.2, 0.5]),
+        "alpha": strategies.sampled_from([0.2, 0.5]),
+        "combine": strategies.sampled_from(["weighted", "rrf"]),
+        "composition": strategies.sampled_from(["sum", "sum", "product"]),
+    }
+)
 
 
 def assert_same(found: Page, expected: Page) -> None:
@@ -131,6 +186,44 @@ def test_pictures_and_products_too(shop: Shop) -> None:
     ):
         for options in ({}, {"explain": True}, {"group_by": "category"}, {"min_score": 0.1}):
             assert_same(*shop.pages(Query(signals, **options)))
+
+
+def test_recommendations_too(shop: Shop) -> None:
+    ids = some_ids(shop)
+    liked = tuple(Signal("id", id) for id in ids[:3])
+    for options in (
+        {"strategy": "best_score"},
+        {"strategy": "best_score", "min_score": 0.3},
+        {"strategy": "best_score", "signals": (*liked, Signal("id", ids[4], -1.0))},
+        {"signals": (*liked, text("red")), "composition": "product"},
+        {"signals": (*liked, Signal("id", ids[4], -0.5), text("red", -0.2))},
+    ):
+        assert_same(*shop.pages(Query(**({"signals": liked} | options))))  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=strategies.data())
+def test_random_queries_answer_as_the_twin_does(shop: Shop, data: strategies.DataObject) -> None:
+    asked = data.draw(QUERY)
+    ids = some_ids(shop)
+    if asked.pop("by id"):
+        asked["signals"] = (*asked["signals"], Signal("id", ids[len(asked["signals"])]))
+    query = Query(**asked)
+    if not query.signals:
+        query = replace(
+            query, min_score=None, boosts=(), filter=query.filter or "price > 0", composition="sum"
+        )
+    answers = []
+    for search in (shop.client.search, shop.twin):
+        try:
+            answers.append(search(query))
+        except ConfigError as error:
+            answers.append(str(error))
+    found, expected = answers
+    if isinstance(found, str) or isinstance(expected, str):
+        assert found == expected
+        return
+    assert_same(found, expected)
 
 
 def test_pages_by_cursor_are_the_ranking(shop: Shop) -> None:

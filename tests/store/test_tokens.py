@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mm_milvus.store.tokens import MAX_TOKEN_BYTES, tokenize
+from mm_milvus.store.tokens import MAX_TOKEN_BYTES, tokenize, tokenize_query
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,11 @@ def test_tokens_of_queries_and_products_meet() -> None:
 def test_long_texts_are_cut_at_a_character() -> None:
     tokens = tokenize("红鞋 " * 30_000)
     assert MAX_TOKEN_BYTES - 3 <= len(tokens.encode()) <= MAX_TOKEN_BYTES
+
+
+def test_common_words_are_not_looked_for_beside_others() -> None:
+    assert tokenize_query("something for the kitchen") == "kitchen"
+    assert tokenize_query("红色的鞋") == "红色 鞋"
+    assert tokenize_query("The Who") == "who"
+    assert tokenize_query("for the") == "for the"
+    assert tokenize_query("...") == ""
