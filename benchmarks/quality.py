@@ -139,6 +139,7 @@ def composed(encoder: Encoder, photos: list[Photos], data: Path) -> None:
                     sets,
                     lambda s, n=name, b=share, w=weight: sums(s, n, b, w),
                 )
+    show("query centred, bridge 0.3, words 0.55, the best hundred rescored", sets, rescored)
     for share in (0.0, 0.3):
         show(f"product, bridge {share}", sets, lambda s, b=share: product(s, b))
 
@@ -151,6 +152,13 @@ def sums(set_: Composed, name: str, share: float, weight: float) -> np.ndarray:
     parts = set_.centred if name == "all centred" else set_.raw
     words = parts["words" if name != "query centred" else "centred words"]
     return (1 - weight) * ((1 - share) * parts["picture"] + share * parts["bridge"]) + weight * words
+
+
+def rescored(set_: Composed) -> np.ndarray:
+    """The defaults: what a collection answers that holds these products."""
+    found, again = (sums(set_, name, 0.3, 0.55) for name in ("query centred", "all centred"))
+    last = np.sort(found, axis=1)[:, -rescore.RESCORED][:, None]
+    return np.where(found >= last, again, -1.0)
 
 
 def product(set_: Composed, share: float) -> np.ndarray:

@@ -59,7 +59,8 @@ def test_it_has_the_names_and_parameters_of_the_client() -> None:
         name for name, _ in inspect.getmembers(AsyncClient, inspect.iscoroutinefunction) if name[0] != "_"
     }
     assert ours == {
-        "close", "count", "delete", "get", "info", "ingest", "query", "recommend", "search", "similar", "verify",
+        "calibrate", "close", "count", "delete", "get", "info", "ingest", "query", "recommend", "search", "similar",
+        "verify",
     }  # fmt: skip
     for name in ours - {"ingest", "verify"}:  # those without the calls back
         theirs = inspect.signature(getattr(Client, name)).parameters

@@ -35,8 +35,8 @@ class DefaultWeights:
     # .630 / .654 (benchmarks/bridge.py). More than .3 would hide what a picture shows and no text says.
     bridge: float = 0.3
     # The share of words that goes to the pictures of the products of the nearest texts, where some products have no
-    # text. P@10 of the class among products without a text: groceries .01 -> .46, garments .08 -> .49; nDCG@10 of all
-    # products, 60 % of them incomplete: .982 -> .984 and .996 (benchmarks/missing.py). From .03 on it falls.
+    # text. P@10 of the class among products without a text: groceries .00 -> .44, garments .07 -> .44; nDCG@10 of all
+    # products, 60 % of them incomplete: .994 -> .993 and .996 (benchmarks/quality.py). From .03 on it falls.
     text_bridge: float = 0.01
 
 

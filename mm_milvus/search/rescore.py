@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RESCORED", "Rescorer"]
 
-# A hundred give what all candidates would: P@10 of composed queries .815 and .543 either way (benchmarks/composed.py).
+# A hundred give what all candidates would give (benchmarks/quality.py).
 RESCORED = 100
 
 

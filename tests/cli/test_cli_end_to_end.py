@@ -341,3 +341,59 @@ def test_doctor_checks_and_demo_catalog_draws(tmp_path: Path) -> None:
     catalog = Path(json.loads(drawn.stdout)["catalog"])
     assert catalog == tmp_path / "demo" / "catalog.jsonl"
     assert json.loads(catalog.read_text(encoding="utf-8").splitlines()[0])["image"].startswith("images/")
+
+
+def test_own_queries_calibrate_mixtures_and_nothing_else(shop: Shop, folder: Path) -> None:
+    def scores(*args: str) -> dict[str, float]:
+        return {hit["id"]: hit["score"] for hit in json.loads(shop("query", *args, "--json").stdout)["hits"]}
+
+    mixed = ("--image", str(folder / "red-ball.png"), "--text", "blue")
+    before, words = scores(*mixed), scores("--text", "blue")
+    queries = folder / "queries.txt"
+    queries.write_text(
+        "\ufeff" + "\n".join(f"blue box number {n} 蓝色\r" for n in range(30)), encoding="utf-8"
+    )
+    done = shop("calibrate", str(queries))
+    assert done.stdout == "products: calibrated by 30 queries\n"
+    assert json.loads(shop("info", "--json").stdout)["stamp"]["calibrated_by"] == 30
+    after = scores(*mixed)
+    assert after.keys() == before.keys()
+    assert max(abs(after[id] - before[id]) for id in before) > 0.01
+    assert scores("--text", "blue") == pytest.approx(words, abs=1e-6)
+    assert json.loads(shop("calibrate", "--reset", "--json").stdout) == {
+        "collection": "products",
+        "calibrated_by": 0,
+    }
+    assert scores(*mixed) == pytest.approx(before, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"", "at least 20 different queries, the more the better; here are 0"),
+        (b"red\n" * 40, "here are 1"),
+        (b"\xff\xfe\x00", "is not UTF-8"),
+    ],
+)
+def test_what_is_no_file_of_queries_is_said(
+    shop: Shop, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    file = tmp_path / "queries.txt"
+    if content is not None:
+        file.write_bytes(content)
+    assert message in shop("calibrate", str(file), expect=2).stderr
+    assert "give either a file of queries or --reset" in shop("calibrate", expect=2).stderr
+    assert "give either" in shop("calibrate", str(file), "--reset", expect=2).stderr
+
+
+def test_explain_tells_signals_weights_and_how_they_mix(shop: Shop, folder: Path) -> None:
+    shown = shop("query", "--image", str(folder / "red-ball.png"), "--text", "blue", "--explain").stdout
+    assert "signals: text 'blue' 0.55 · image " in shown
+    assert "red-ball.png' 0.45" in shown
+    assert "composition sum" in shown
+    assert "bridge 0.3" in shown
+    shown = shop(
+        "query", "--like", "red-ball", "--like", "blue-box", "--strategy", "best_score", "--explain"
+    ).stdout
+    assert "strategy best_score" in shown
