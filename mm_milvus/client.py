@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mm_milvus.arguments import Entries
-    from mm_milvus.encoders.base import Encoder
+    from mm_milvus.encoders.base import Encoder, QueryTexts
     from mm_milvus.ingest import Preview
     from mm_milvus.media import MediaReader
     from mm_milvus.search import Searcher
@@ -250,7 +250,10 @@ class Client:
             raise ConfigError(f"search() takes a Query, got {query!r:.80}; query() takes words and pictures")
         collection = self._open()
         if self._searcher is None or self._searcher.collection is not collection:
-            self._searcher = Searcher(collection, lambda: self._encoder(collection.stamp), self._media)
+            stamp = collection.stamp
+            self._searcher = Searcher(
+                collection, lambda: self._encoder(stamp), self._media, lambda: self._query_texts(stamp)
+            )
         return self._searcher(query)
 
     def get(self, ids: str | Sequence[str]) -> list[Hit]:
@@ -353,14 +356,24 @@ class Client:
     def _encoder(self, stamp: Stamp | None) -> Encoder:
         return self._replicas(stamp)[0]
 
+    def _query_texts(self, stamp: Stamp) -> QueryTexts | None:
+        """What encodes query texts without the whole encoder, unless that is loaded already."""
+        from mm_milvus.encoders import load_query_texts
+
+        name = self._encoder_name(stamp)
+        return None if name in self._encoders else load_query_texts(name)
+
+    def _encoder_name(self, stamp: Stamp | None) -> str:
+        asked = self.settings.encoder
+        if asked and stamp:
+            stamp.check_name(asked, self.settings.collection)
+        return asked or (_stamped_name(stamp) if stamp else "offline")
+
     def _replicas(self, stamp: Stamp | None) -> list[Encoder]:
         """The encoder asked for, else the collection's own, else `offline`; once per GPU where there are several."""
         from mm_milvus.encoders import load_replicas
 
-        asked = self.settings.encoder
-        if asked and stamp:
-            stamp.check_name(asked, self.settings.collection)
-        name = asked or (_stamped_name(stamp) if stamp else "offline")
+        name = self._encoder_name(stamp)
         if name not in self._encoders:
             device, dtype, compile = self.settings.device, self.settings.dtype, self.settings.compile
             self._encoders[name] = load_replicas(name, device=device, dtype=dtype, compile=compile)

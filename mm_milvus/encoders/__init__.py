@@ -5,9 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mm_milvus.encoders.base import DefaultWeights, Encoder, EncoderSpec, Prepared
+from mm_milvus.encoders.base import DefaultWeights, Encoder, EncoderSpec, Prepared, QueryTexts
 from mm_milvus.encoders.batches import finite
-from mm_milvus.encoders.registry import EncoderFamily, describe_encoders, load_encoder, load_replicas
+from mm_milvus.encoders.registry import (
+    EncoderFamily,
+    describe_encoders,
+    load_encoder,
+    load_query_texts,
+    load_replicas,
+)
 
 if TYPE_CHECKING:
     from mm_milvus.encoders.dual import DualEncoder
@@ -22,10 +28,12 @@ __all__ = [
     "EncoderSpec",
     "OfflineEncoder",
     "Prepared",
+    "QueryTexts",
     "TowersEncoder",
     "describe_encoders",
     "finite",
     "load_encoder",
+    "load_query_texts",
     "load_replicas",
 ]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["DefaultWeights", "Encoder", "EncoderSpec", "Prepared"]
+__all__ = ["DefaultWeights", "Encoder", "EncoderSpec", "Prepared", "QueryTexts"]
 
 # One picture on its way from the decoder to the model. Only the encoder that made it knows what it holds.
 Prepared: TypeAlias = "Tensor | Mapping[str, Tensor]"
@@ -103,4 +103,15 @@ class Encoder(Protocol):
 
     def encode_prepared(self, pictures: Sequence[Prepared]) -> Tensor:
         """What ``prepare`` made -> (N, image_dim) float32, L2-normalised, on the CPU; as ``encode_image``."""
+        ...
+
+
+class QueryTexts(Protocol):
+    """The text side of an encoder, for queries without pictures: the same vectors, in numpy."""
+
+    @property
+    def spec(self) -> EncoderSpec: ...
+
+    def encode_query_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As the encoder's: (N, text_dim) float32, L2-normalised; NaN for what cannot be encoded."""
         ...

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mm_milvus.encoders.base import DefaultWeights, EncoderSpec
 from mm_milvus.encoders.batches import Steps
+from mm_milvus.encoders.offline_pixels import fit_pixels, image_size
 from mm_milvus.encoders.pixels import rgb_array
 from mm_milvus.errors import EncoderError, MissingDependency
 
@@ -36,8 +37,8 @@ __all__ = [
     "CONSTANTS_FILE",
     "Constants",
     "OfflineEncoder",
+    "OfflineTexts",
     "PictureNetwork",
-    "fit_pixels",
     "join_features",
     "read_constants",
 ]
@@ -54,12 +55,6 @@ _WAYS_OUT = "choose another encoder, such as google/siglip2-base-patch16-224, or
 # Share of the squared norm that is colour. From 0 to .2 the same tint among the first five rises from .37 to .90 and
 # the same kind of product falls from .68 to .60 (retail and eshop in six tints, table of fit_offline.py).
 _COLOUR_SHARE = 0.2
-# A picture is cut to its middle until it is square, but by no more than this share of its longer side; what is
-# then left is squashed. On tall photos of garments: same label among 10 .574 (squashed whole .525, padded .528).
-_KEPT = 0.75
-# From this many times the network's size on, half a pixel more or less at the edges is not seen: cosine >= .9995
-# (at twice the size .9987, below .993).
-_WHOLE_PIXELS = 3
 _DTYPES = ("float32", "bfloat16", "float16")
 _TEXT_DIM = 384
 _TEXT_BATCH = 32  # the engine's memory grows with the tokens of a call
@@ -78,6 +73,36 @@ _LANGUAGES = (
 )
 
 
+class OfflineTexts:
+    """The text side alone. It needs no torch, whose import would take longer than the rest of a query by words."""
+
+    def __init__(self) -> None:
+        self._engine = _load_text_model()
+        self.spec = _make_spec()
+
+    def encode(self, texts: Sequence[str], *, is_query: bool) -> NDArray[np.float32]:
+        """(N, 384) float32, L2-normalised; NaN for a text that the engine could not encode."""
+        import numpy as np
+
+        if not texts:
+            return np.zeros((0, _TEXT_DIM), np.float32)
+        # The engine keeps no state between calls, releases the interpreter's lock, takes as many threads as torch has
+        # in the calling thread, and gives each text the same vector in any batch and beside any other call.
+        vectors: NDArray[np.float32] = np.concatenate(
+            [
+                self._engine.encode([_clean(text) for text in batch], is_query=is_query)
+                for batch in _batches(texts, _TEXT_BATCH)
+            ]
+        )
+        # The engine reports no error; what it could not fill has no unit norm.
+        vectors[~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < _NORM_ERROR)] = np.nan
+        return vectors
+
+    def encode_query_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Query texts -> (N, 384)."""
+        return self.encode(texts, is_query=True)
+
+
 class OfflineEncoder:
     """Texts -> 384 dimensions, pictures -> 288; see `Encoder` for the methods. Safe to share between threads.
 
@@ -91,11 +116,11 @@ class OfflineEncoder:
     def __init__(self, device: str = "cpu", dtype: str = "float32", compile: bool = False) -> None:
         import torch
 
-        self._text = _load_text_model()
+        self._texts = OfflineTexts()
         self._pictures = PictureNetwork(device, dtype)
         self._constants = read_constants().to(device)
         self._steps = Steps(self._pictures.step, torch.device(device), fixed=compile)
-        self._spec = _make_spec()
+        self._spec = self._texts.spec
         if compile:
             self._compile()
 
@@ -115,7 +140,7 @@ class OfflineEncoder:
         Twice what the network sees: it is sharper-eyed than transformers, and with a decoder's usual margin some
         pictures fall below a cosine of .999. Decoding is next to nothing beside the network itself.
         """
-        return 2 * _image_size()
+        return 2 * image_size()
 
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Product texts -> (N, 384) float32, L2-normalised; an empty text has a vector of its own."""
@@ -145,7 +170,7 @@ class OfflineEncoder:
 
         with compiling(self._spec.name):
             self._pictures.compile()
-            size = _image_size()
+            size = image_size()
             self.encode_prepared([torch.zeros(3, size, size, dtype=torch.uint8)])
 
     def _image_features(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:  # (n, 288)
@@ -156,18 +181,7 @@ class OfflineEncoder:
     def _encode_text(self, texts: Sequence[str], *, is_query: bool) -> torch.Tensor:
         import torch
 
-        # The engine keeps no state between calls, releases the interpreter's lock, takes as many threads as torch has
-        # in the calling thread, and gives each text the same vector in any batch and beside any other call.
-        vectors = torch.zeros(0, _TEXT_DIM)
-        if texts:
-            parts = [
-                torch.from_numpy(self._text.encode([_clean(text) for text in batch], is_query=is_query))
-                for batch in _batches(texts, _TEXT_BATCH)
-            ]
-            vectors = torch.cat(parts)
-        # The engine reports no error; what it could not fill has no unit norm.
-        vectors[~((vectors.norm(dim=1) - 1).abs() < _NORM_ERROR)] = torch.nan
-        return vectors
+        return torch.from_numpy(self._texts.encode(texts, is_query=is_query))
 
 
 class PictureNetwork:
@@ -261,15 +275,27 @@ def read_constants(path: Path = CONSTANTS_FILE) -> Constants:
         raise EncoderError(f"cannot read {path}: {_line(error)}; reinstall mm-milvus") from error
 
 
+def _read_means(path: Path = CONSTANTS_FILE) -> Iterator[tuple[float, ...]]:
+    """The three means among the constants, without torch."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for name in ("image_mean", "text_mean", "query_text_mean"):
+                yield tuple(file.get_tensor(name).astype("float32").tolist())
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(f"cannot read {path}: {_line(error)}; reinstall mm-milvus") from error
+
+
 @cache
 def _make_spec() -> EncoderSpec:
-    constants = read_constants()
+    image_mean, text_mean, query_text_mean = _read_means()
     return EncoderSpec(
         name="offline",
         revision=_fingerprint(),
         family="offline",
         text_dim=_TEXT_DIM,
-        image_dim=len(constants.image_mean),
+        image_dim=len(image_mean),
         joint=False,
         preprocessing=_PREPROCESSING,
         max_tokens=512,
@@ -281,9 +307,9 @@ def _make_spec() -> EncoderSpec:
         # the query picture is that of a stored product, which is then its own best answer, more words are better:
         # of the 26 shoes of the demo catalog with "red shoes" 14 / 20 / 24 / 25 find a red shoe first.
         weights=DefaultWeights(image=0.45, text=0.55),
-        image_mean=tuple(constants.image_mean.tolist()),
-        text_mean=tuple(constants.text_mean.tolist()),
-        query_text_mean=tuple(constants.query_text_mean.tolist()),
+        image_mean=image_mean,
+        text_mean=text_mean,
+        query_text_mean=query_text_mean,
     )
 
 
@@ -343,45 +369,6 @@ def _clean(text: str) -> str:
     """What the engine can take: it ends at a NUL, and overflows on U+FDFA, which NFKC spells out."""
     whole = text[:_TEXT_CHARS].replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
     return unicodedata.normalize("NFKC", whole)[:_TEXT_CHARS]
-
-
-def fit_pixels(picture: NDArray[np.uint8]) -> torch.Tensor:
-    """RGB (H, W, 3) uint8 of any size -> RGB bytes (3, 224, 224)."""
-    import math
-
-    from mm_milvus.encoders.pixels import Recipe, resize_bytes
-
-    box = _middle(picture.shape[1], picture.shape[0])
-    left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
-    size = _image_size()
-    if (left, top, right, bottom) != box and min(right - left, bottom - top) < _WHOLE_PIXELS * size:
-        return _resize_box(picture, box)
-    recipe = Recipe((size, size), 0, None, "bicubic", (), ())
-    return resize_bytes(picture[top:bottom, left:right], recipe)
-
-
-def _resize_box(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> torch.Tensor:
-    """Part of a picture between pixels -> RGB bytes (3, 224, 224), with Pillow."""
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    size = (_image_size(),) * 2
-    resized = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC, box=box)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
-
-
-def _middle(width: int, height: int) -> tuple[float, float, float, float]:
-    """What is kept of a picture: left, top, right, bottom in pixels."""
-    side = min(width, height)
-    left, top = (width - max(side, _KEPT * width)) / 2, (height - max(side, _KEPT * height)) / 2
-    return left, top, width - left, height - top
-
-
-def _image_size() -> int:
-    from mm_milvus.encoders.efficientnet import IMAGE_SIZE
-
-    return IMAGE_SIZE
 
 
 def _batches(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

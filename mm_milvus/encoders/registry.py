@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
-    from mm_milvus.encoders.base import Encoder
+    from mm_milvus.encoders.base import Encoder, QueryTexts
 
-__all__ = ["OFFLINE", "EncoderFamily", "describe_encoders", "load_encoder", "load_replicas"]
+__all__ = [
+    "OFFLINE",
+    "EncoderFamily",
+    "describe_encoders",
+    "load_encoder",
+    "load_query_texts",
+    "load_replicas",
+]
 
 OFFLINE = "offline"
 TOWERS = "towers:"
@@ -74,6 +81,15 @@ def load_encoder(name: str, *, device: str = "auto", dtype: str = "auto", compil
     if name.startswith(TOWERS):
         return _load_towers(name.removeprefix(TOWERS), str(chosen), kind, compile)
     return _load_dual(name, str(chosen), kind, compile)
+
+
+def load_query_texts(name: str) -> QueryTexts | None:
+    """What encodes query texts of the encoder called ``name`` without loading torch; None where nothing does."""
+    if name.strip() != OFFLINE:
+        return None
+    from mm_milvus.encoders.offline import OfflineTexts
+
+    return OfflineTexts()
 
 
 def load_replicas(

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
+import numpy as np
 
-    from mm_milvus.encoders.base import Encoder, EncoderSpec, Prepared
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mm_milvus.encoders.base import Encoder, EncoderSpec, Prepared, QueryTexts
+
+    Array = NDArray[np.float32]
 
 __all__ = ["QueryEncoder"]
 
@@ -25,46 +27,69 @@ class _Picture:
 
 
 class QueryEncoder:
-    """What composing a query asks of an encoder, with a memory for the last ``size`` texts and pictures."""
+    """What composing a query asks of an encoder, with a memory for the last ``size`` texts and pictures.
 
-    def __init__(self, encoder: Encoder, size: int = 1_024) -> None:
-        self._encoder = encoder
+    ``load`` gives the encoder once something needs it: a query without pictures does not, where ``texts`` is given.
+    """
+
+    def __init__(
+        self, load: Callable[[], Encoder], texts: QueryTexts | None = None, size: int = 1_024
+    ) -> None:
+        self._load = load
+        self._texts = texts
+        self._loaded: Encoder | None = None
         self._size = size
-        self._known: OrderedDict[Any, Tensor] = OrderedDict()
+        self._known: OrderedDict[Any, Array] = OrderedDict()
 
     @property
     def spec(self) -> EncoderSpec:
-        return self._encoder.spec
+        return self._texts.spec if self._texts else self.encoder.spec
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder itself, loaded now if it was not."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
 
     @property
     def smallest_side(self) -> int:
-        return self._encoder.smallest_side
+        return self.encoder.smallest_side
 
-    def encode_query_text(self, texts: Sequence[str]) -> Tensor:
-        """As the encoder's."""
-        return self._remembered(
-            list(texts), lambda places: self._encoder.encode_query_text([texts[place] for place in places])
-        )
+    def encode_query_text(self, texts: Sequence[str]) -> Array:
+        """(N, text_dim) float32, L2-normalised; NaN for what cannot be encoded."""
+
+        def encode(places: list[int]) -> Array:
+            asked = [texts[place] for place in places]
+            return (
+                self._texts.encode_query_text(asked)
+                if self._texts
+                else self._vectors("encode_query_text", asked)
+            )
+
+        return self._remembered(list(texts), encode)
 
     def prepare(self, picture: NDArray[np.uint8]) -> _Picture:
         """A picture for ``encode_prepared``."""
         shape = str(picture.shape).encode()
         return _Picture(
-            self._encoder.prepare(picture),
+            self.encoder.prepare(picture),
             hashlib.blake2b(picture.tobytes(), digest_size=16, key=shape).digest(),
         )
 
-    def encode_prepared(self, pictures: Sequence[_Picture]) -> Tensor:
-        """As the encoder's, of what ``prepare`` gave."""
+    def encode_prepared(self, pictures: Sequence[_Picture]) -> Array:
+        """(N, image_dim) float32, L2-normalised, of what ``prepare`` gave; NaN for what cannot be encoded."""
         return self._remembered(
             [picture.key for picture in pictures],
-            lambda places: self._encoder.encode_prepared([pictures[place].prepared for place in places]),
+            lambda places: self._vectors("encode_prepared", [pictures[place].prepared for place in places]),
         )
 
-    def _remembered(self, keys: list[Any], encode: Callable[[list[int]], Tensor]) -> Tensor:
-        """(N, D): of each key what is known, else what ``encode`` gives for its place."""
-        import torch
+    def _vectors(self, method: str, items: list[Any]) -> Array:
+        vectors: Array = getattr(self.encoder, method)(items).numpy()
+        return vectors
 
+    def _remembered(self, keys: list[Any], encode: Callable[[list[int]], Array]) -> Array:
+        """(N, D): of each key what is known, else what ``encode`` gives for its place."""
         new = [place for place, key in enumerate(keys) if key not in self._known]
         found = {key: self._known[key] for key in keys if key in self._known}
         if new:
@@ -74,4 +99,4 @@ class QueryEncoder:
             self._known.move_to_end(key)
         while len(self._known) > self._size:
             self._known.popitem(last=False)
-        return torch.stack([found[key] for key in keys])
+        return np.stack([found[key] for key in keys])

@@ -15,7 +15,7 @@ from mm_milvus.search.parts import Centred, Parts
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mm_milvus.encoders.base import DefaultWeights, Encoder
+    from mm_milvus.encoders.base import DefaultWeights
     from mm_milvus.media import MediaReader
     from mm_milvus.records import Query, Signal
     from mm_milvus.search.cache import QueryEncoder
@@ -45,9 +45,7 @@ class Composed:
     alone: str | None = None
 
 
-def compose(
-    query: Query, collection: Collection, encoder: Encoder | QueryEncoder, reader: MediaReader
-) -> Composed:
+def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader: MediaReader) -> Composed:
     """The query vector, scaled so that its inner product with a product is the weighted mean of similarities:
     cosines for words alone and for pictures alone; in a mixture those of words are centred.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy.typing import ArrayLike
 
-    from mm_milvus.encoders.base import Encoder, EncoderSpec
+    from mm_milvus.encoders.base import EncoderSpec
     from mm_milvus.media import MediaReader
     from mm_milvus.records import Signal
     from mm_milvus.search.bridge import Bridge
@@ -114,15 +114,13 @@ class Parts:
             return None
         return Centred(self._words / np.float32(total), self._others / np.float32(total))
 
-    def add_texts(
-        self, signals: Sequence[Signal], encoder: Encoder | QueryEncoder, bridge: Bridge | None
-    ) -> None:
+    def add_texts(self, signals: Sequence[Signal], encoder: QueryEncoder, bridge: Bridge | None) -> None:
         """In a joint space words are compared with pictures too, by the encoder's default share."""
         texts = [signal_text(signal) for signal in signals]
         if not texts:
             return
         on_image = self._share(self._spec.weights.text_on_image)
-        for signal, raw in zip(signals, _finite(encoder.encode_query_text(texts).numpy()), strict=True):
+        for signal, raw in zip(signals, _finite(encoder.encode_query_text(texts)), strict=True):
             weight = np.float32(signal.weight or 0.0)
             centred = _centred(raw, self._query_mean)
             vector = centred if self._mixed else raw
@@ -139,7 +137,7 @@ class Parts:
     def add_images(
         self,
         signals: Sequence[Signal],
-        encoder: Encoder | QueryEncoder,
+        encoder: QueryEncoder,
         reader: MediaReader,
         bridge: Bridge,
     ) -> None:
@@ -151,7 +149,7 @@ class Parts:
             for signal in signals
         ]
         on_text = self._share(self._spec.weights.image_on_text)
-        for signal, raw in zip(signals, _finite(encoder.encode_prepared(pictures).numpy()), strict=True):
+        for signal, raw in zip(signals, _finite(encoder.encode_prepared(pictures)), strict=True):
             weight = np.float32(signal.weight or 0.0)
             texts = bridge.texts(raw) if weight > 0 else None
             centred = _centred(raw, self._fusion.image_mean)

@@ -30,7 +30,7 @@ from mm_milvus.store.filters import And, Filter, Not, ids_filter
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mm_milvus.encoders.base import Encoder
+    from mm_milvus.encoders.base import Encoder, QueryTexts
     from mm_milvus.media import MediaReader
     from mm_milvus.store import Collection
 
@@ -52,10 +52,16 @@ class Searcher:
     """Answers queries to one collection. ``encoder`` and ``reader`` are called when a query needs them."""
 
     def __init__(
-        self, collection: Collection, encoder: Callable[[], Encoder], reader: Callable[[], MediaReader]
+        self,
+        collection: Collection,
+        encoder: Callable[[], Encoder],
+        reader: Callable[[], MediaReader],
+        texts: Callable[[], QueryTexts | None] = lambda: None,
     ) -> None:
+        """``texts`` gives what encodes query texts without the whole encoder, None where there is no such thing."""
         self.collection = collection
         self._load_encoder = encoder
+        self._load_texts = texts
         self._encoder: QueryEncoder | None = None
         self._reader = reader
         self._indexes = Indexes(collection)
@@ -69,7 +75,9 @@ class Searcher:
         check_query(query, self.collection)
         filter = self._filter(query)
         if query.signals and mode_of(query) != "text":
-            self._ready_encoder()
+            encoder = self._ready_encoder()
+            if any(signal.kind == "image" for signal in query.signals):
+                assert encoder.encoder  # what it takes to load it is no part of the query's time
         started = time.perf_counter()
         if _is_plain(query):
             composed = self._composed(query)
@@ -98,9 +106,9 @@ class Searcher:
 
     def _ready_encoder(self) -> QueryEncoder:
         if self._encoder is None:
-            encoder = self._load_encoder()
+            encoder = QueryEncoder(self._load_encoder, self._load_texts())
             self.collection.stamp.check_encoder(encoder.spec, self.collection.name)
-            self._encoder = QueryEncoder(encoder)
+            self._encoder = encoder
         return self._encoder
 
     def _composed(self, query: Query) -> Composed:

@@ -167,14 +167,14 @@ def test_a_broken_row_leaves_the_others_alone(folders: dict[str, str], value: fl
 
 def test_offline_rows_that_the_engine_does_not_fill(folders: dict[str, str], monkeypatch: Any) -> None:
     encoder: Any = load_encoder("offline")
-    whole = encoder._text.encode
+    whole = encoder._texts._engine.encode
 
     def first_only(texts: list[str], is_query: bool) -> Any:
         vectors = whole(texts, is_query=is_query)
         vectors[1:] = 0
         return vectors
 
-    monkeypatch.setattr(encoder._text, "encode", first_only)
+    monkeypatch.setattr(encoder._texts._engine, "encode", first_only)
     assert finite(encoder.encode_text(["red shirt", "blue shirt"])).tolist() == [True, False]
 
 

@@ -7,12 +7,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 from safetensors import safe_open
 
-from mm_milvus.encoders import offline
+from mm_milvus.encoders import load_query_texts, offline
 from mm_milvus.encoders.offline import CONSTANTS_FILE, OfflineEncoder
 from mm_milvus.errors import EncoderError, MissingDependency
 
@@ -46,7 +47,7 @@ def test_identity(encoder: OfflineEncoder) -> None:
     spec = encoder.spec
     assert (spec.name, spec.family, spec.joint) == ("offline", "offline", False)
     assert (spec.text_dim, spec.image_dim) == (384, 288)
-    assert (spec.weights.image, spec.weights.text) == (0.3, 0.7)
+    assert (spec.weights.image, spec.weights.text) == (0.45, 0.55)
     assert len(spec.revision) == 12
     assert spec == OfflineEncoder().spec
     assert encoder.device == "cpu"
@@ -208,3 +209,23 @@ def test_import_is_light() -> None:
     code = f"import sys, mm_milvus.encoders.offline; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_words_alone_need_no_torch(encoder: OfflineEncoder) -> None:
+    """The same vectors, from a process that never loads it."""
+    script = (
+        "import sys\n"
+        "from mm_milvus.encoders import load_query_texts\n"
+        "texts = load_query_texts('offline')\n"
+        "vectors = texts.encode_query_text(['red shoes', '红色T恤', ''])\n"
+        "assert 'torch' not in sys.modules, 'torch was loaded'\n"
+        "print(vectors.tobytes().hex(), texts.spec.revision)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    vectors, revision = shown.split()
+    expected = encoder.encode_query_text(["red shoes", "红色T恤", ""]).numpy()
+    assert np.frombuffer(bytes.fromhex(vectors), np.float32).reshape(3, -1) == pytest.approx(
+        expected, abs=1e-6
+    )
+    assert revision == encoder.spec.revision
+    assert load_query_texts("google/siglip2-base-patch16-224") is None

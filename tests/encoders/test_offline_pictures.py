@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from mm_milvus.encoders.colour import COLOURS, colour_histogram
 from mm_milvus.encoders.efficientnet import EfficientNetLite0, load_lite0, normalise_pixels
-from mm_milvus.encoders.offline import PictureNetwork, _middle, fit_pixels
+from mm_milvus.encoders.offline import PictureNetwork
+from mm_milvus.encoders.offline_pixels import _middle, fit_pixels
 from mm_milvus.encoders.pixels import rgb_array
 from tests.conftest import SHARED_DATA
 

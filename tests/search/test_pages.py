@@ -387,7 +387,7 @@ def test_a_query_that_is_repeated_is_encoded_once() -> None:
             return torch.stack([picture.flatten()[:2] for picture in pictures])
 
     real: Any = Counting()
-    encoder = QueryEncoder(real, size=2)
+    encoder = QueryEncoder(lambda: real, size=2)
     assert encoder.encode_query_text(["a", "bb", "a"]).tolist() == [[1, 1], [2, 1], [1, 1]]
     assert encoder.encode_query_text(["bb"]).tolist() == [[2, 1]]
     assert real.texts == 3
