@@ -10,7 +10,7 @@ import numpy as np
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.search.bridge import Bridge
-from mm_milvus.search.parts import Centred, Parts
+from mm_milvus.search.parts import Centred, Parts, given_vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,6 +57,13 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
     if not total:
         raise ConfigError("all signals of this query have the weight 0")
+    explain: dict[str, Any] = {
+        "signals": [{"kind": s.kind, "value": _shown(s.value), "weight": s.weight} for s in weighted],
+        "composition": query.composition,
+    }
+    if kinds == {"vector"} and query.composition == "sum":  # nothing to encode, to centre or to look up
+        vector = _not_nothing(given_vectors(by_kind["vector"], collection.stamp.vectors.dim))
+        return Composed(vector / np.float32(total), explain, None, query.composition, rescored=False)
     parts = Parts(collection, encoder.spec, mixed=len(kinds) > 1 or "id" in kinds)
     bridge = Bridge(collection, encoder.spec, query.bridge)
     words_alone = kinds == {"text"} and all((s.weight or 0.0) > 0 for s in weighted)
@@ -64,13 +71,7 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     parts.add_images(by_kind["image"], encoder, reader, bridge)
     parts.add_products(by_kind["id"])
     parts.add_vectors(by_kind["vector"])
-    vector = parts.slerp() if query.composition == "slerp" else parts.vector()
-    if not vector.any():
-        raise ConfigError("the signals of this query cancel each other out; change their weights")
-    explain: dict[str, Any] = {
-        "signals": [{"kind": s.kind, "value": _shown(s.value), "weight": s.weight} for s in weighted],
-        "composition": query.composition,
-    }
+    vector = _not_nothing(parts.slerp() if query.composition == "slerp" else parts.vector())
     if "image" in kinds or words_alone:
         explain["bridge"] = round(float(bridge.share if "image" in kinds else bridge.text_share), 6)
     centred = parts.centred(total)
@@ -85,6 +86,12 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     return Composed(
         vector / np.float32(total), explain, centred, query.composition, rescored, parts.alone(vector)
     )
+
+
+def _not_nothing(vector: Array) -> Array:
+    if not vector.any():
+        raise ConfigError("the signals of this query cancel each other out; change their weights")
+    return vector
 
 
 def _shown(value: Any) -> str:

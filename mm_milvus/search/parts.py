@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Centred", "Parts", "query_mean", "signal_text"]
+__all__ = ["Centred", "Parts", "given_vectors", "query_mean", "signal_text"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +49,6 @@ class Parts:
         self._collection = collection
         self._fusion = collection.stamp.vectors
         self._spec = spec
-        self._query_mean = query_mean(collection.stamp, spec)
         self._apart = self._fusion.name == "blocks" and not spec.joint
         self._mixed = mixed and self._apart
         self._image: Array | None = None
@@ -61,6 +61,10 @@ class Parts:
         self._others = np.zeros_like(self._words)
         # Sums of the vectors of texts and of pictures themselves, for a joint space.
         self._of_kind: dict[str, Array] = {}
+
+    @cached_property
+    def _query_mean(self) -> Array:
+        return query_mean(self._collection.stamp, self._spec)
 
     def vector(self) -> Array:
         """(dim,) the sum of all parts."""
@@ -162,7 +166,7 @@ class Parts:
 
     def add_products(self, signals: Sequence[Signal]) -> None:
         """A stored product: half its picture, half its text, or all of the one that it has."""
-        stored = self._collection.vectors([signal_text(signal) for signal in signals])
+        stored = self._collection.vectors([signal_text(signal) for signal in signals]) if signals else {}
         for signal in signals:
             if signal.value not in stored:
                 raise ProductNotFound(f"there is no product {signal.value!r} in {self._collection.name!r}")
@@ -181,8 +185,8 @@ class Parts:
     def add_vectors(self, signals: Sequence[Signal]) -> None:
         """Vectors in the place of fused ones, which nothing more is known of."""
         self._known = self._known and not signals
-        for signal in signals:
-            self._fused += _given_vector(signal.value, self._fusion.dim) * np.float32(signal.weight or 0.0)
+        if signals:
+            self._fused += given_vectors(signals, self._fusion.dim)
 
     def _share(self, share: float) -> float:
         """Only blocks keep the modalities apart; in a mixed vector every signal meets both anyway."""
@@ -221,6 +225,13 @@ def _finite(vectors: Array) -> Array:
     if not np.isfinite(vectors).all():
         raise EncoderError("the model gives numbers that are not finite for this query; try --dtype float32")
     return vectors
+
+
+def given_vectors(signals: Sequence[Signal], dim: int) -> Array:
+    """(dim,) the weighted sum of vectors that a user gave. Raises ConfigError."""
+    vectors = [_given_vector(signal.value, dim) * np.float32(signal.weight or 0.0) for signal in signals]
+    total: Array = sum(vectors[1:], vectors[0])
+    return total
 
 
 def _given_vector(value: ArrayLike, dim: int) -> Array:

@@ -143,8 +143,10 @@ class Searcher:
         else:
             last, seen = position(query)
             hits, more = nearest.after(last, seen, query.limit, query.fields)
-        explained = ({"vector": hit.score, **hit.scores} if query.explain else {} for hit in hits)
-        hits = [replace(hit, scores=scores) for hit, scores in zip(hits, explained, strict=True)]
+        if query.explain:
+            hits = [replace(hit, scores={"vector": hit.score, **hit.scores}) for hit in hits]
+        elif composed.rescored:
+            hits = [replace(hit, scores={}) for hit in hits]
         seen += len(hits)
         cursor = cursor_after(query, by_score(hits[-1]), seen) if more and hits else None
         ended = not more and query.cursor is None and (hits or not query.offset)
