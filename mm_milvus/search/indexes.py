@@ -47,9 +47,10 @@ class Index:
 
     def rank_words(self, tokens: str, filter: Filter | None, limit: int) -> dict[str, float]:
         """As ``Collection.rank_words``; products of equal score by rising id."""
-        scores = np.where(self.mirror.passing(filter), self.words.scores(tokens.split()), 0.0)
-        best = np.argsort(-scores, kind="stable")[:limit]
-        return {self.mirror.ids[place]: float(scores[place]) for place in best if scores[place] > 0}
+        scores = self.words.scores(tokens.split())
+        found = np.flatnonzero((scores > 0) & self.mirror.passing(filter) if filter else scores > 0)
+        best = found[np.argsort(-scores[found], kind="stable")[:limit]]
+        return {self.mirror.ids[place]: float(scores[place]) for place in best}
 
 
 class Indexes:
