@@ -28,6 +28,7 @@ __all__ = [
     "fields_of",
     "ids_of",
     "ingest_fields",
+    "is_address",
     "parse_boost",
     "parse_crop",
     "parse_facet",
@@ -201,6 +202,11 @@ def as_list(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return list(value.items())
     return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
+def is_address(value: Any) -> bool:
+    """Whether a text is the address of a picture: an http(s) URL or a data URI."""
+    return isinstance(value, str) and value.strip().lower().startswith(("http://", "https://", "data:image/"))
 
 
 def entries(value: Any) -> list[tuple[Any, float | None]]:

@@ -16,6 +16,7 @@ from mm_milvus.arguments import (
     entries,
     ids_of,
     ingest_fields,
+    is_address,
     query_fields,
 )
 from mm_milvus.config import Settings, load_settings
@@ -195,14 +196,20 @@ class Client:
     ) -> Page:
         """Products for words, pictures (path, URL, bytes or PIL image), known products' ids, and any mix of them.
 
-        Each may be a list or a dict of weights, and each entry may be a pair ``(value, weight)``. ``crop`` cuts the
-        query picture: four numbers, or ``"x,y,width,height"``. Options: those of QueryOptions. Without any signal: the
-        products that pass the filter, sorted.
-        See ``search`` for the errors.
+        Each may be a list or a dict of weights, and each entry may be a pair ``(value, weight)``; in a dict of texts
+        an http(s) URL or a data URI is a picture: ``{"red shirt": 1.0, "https://.../a.jpg": 0.6, "buttons": -0.4}``.
+        ``crop`` cuts the query picture: four numbers, or ``"x,y,width,height"``. Options: those of QueryOptions.
+        Without any signal: the products that pass the filter, sorted. See ``search`` for the errors.
         """
         part = crop_of(crop)
+        mixed = isinstance(text, Mapping)
         signals = (
-            *(Signal("text", value, weight) for value, weight in entries(text)),
+            *(
+                Signal("image", value, weight, part)
+                if mixed and is_address(value)
+                else Signal("text", value, weight)
+                for value, weight in entries(text)
+            ),
             *(Signal("image", value, weight, part) for value, weight in entries(image)),
             *(Signal("id", value, weight) for value, weight in entries(id)),
         )

@@ -416,9 +416,18 @@ def test_python_takes_names_pairs_and_dicts(tmp_path: Path) -> None:
         )
         shop.recommend(["a", "b"], unlike={"c": 2.0}, exclude=["d"], limit=3)
         shop.similar("a", filter=F.price < 3)
+        shop.query(
+            {
+                "red": 1.0,
+                "https://shop.example/a.jpg": 0.6,
+                "DATA:image/png;base64,AA==": 0.2,
+                "buttons": -0.4,
+            }
+        )
+        shop.query("https://shop.example/a.jpg")  # a text that is no dict is a text
         with pytest.raises(ConfigError, match="at least one product"):
             shop.recommend([])
-    first, second, third = asked
+    first, second, third, mixed, plain = asked
     assert [(s.value, s.weight) for s in first.signals] == [("red shirt", 1.0), ("buttons", -0.4)]
     assert (first.sort, first.facets, first.fields) == (
         (Sort("price", descending=True),), (Facet("color"), Facet("price")), ("title",),
@@ -428,3 +437,10 @@ def test_python_takes_names_pairs_and_dicts(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (second.exclude, second.limit) == (("d",), 3)
     assert [(s.kind, s.value) for s in third.signals] == [("id", "a")]
+    assert [(s.kind, s.weight) for s in mixed.signals] == [
+        ("text", 1.0),
+        ("image", 0.6),
+        ("image", 0.2),
+        ("text", -0.4),
+    ]
+    assert [s.kind for s in plain.signals] == ["text"]
