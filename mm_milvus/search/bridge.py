@@ -49,7 +49,7 @@ class Bridge:
 
         It tells products without a text apart, which are all alike to words; None where there are none of them.
         """
-        if not self.text_share or not self._collection.total(self._collection.parse("not has_text"))[0]:
+        if not self.text_share or not self._collection.lacks("has_text"):
             return None
         near = self._nearest(blocks(np.zeros_like(self._fusion.image_mean), text))
         return _mean([(weight, picture - self._fusion.image_mean) for weight, picture, _ in near])

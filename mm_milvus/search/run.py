@@ -125,7 +125,7 @@ class Searcher:
         if composed.alone is None:
             return filter
         flag = f"has_{composed.alone}"
-        if not self.collection.total(self.collection.parse(f"not {flag}"))[0]:
+        if not self.collection.lacks(flag):
             return filter
         present = self.collection.parse(flag)
         return present if filter is None else And(filter, present)

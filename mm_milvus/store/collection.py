@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
 _REMEMBERED = 1_000  # counts
 _PAGE = 1_000  # rows with all their attributes: up to 130 kB each
+_MOMENT = 0.02  # seconds
 _GENERATION = "mm.generation"  # a property of the collection
 _JOURNAL = [column for column in COLUMNS if column not in ("text", "mm_image")]
 
@@ -82,6 +84,7 @@ class Collection:
         self._mirrors = Mirrors(self)
         self._counts: dict[Filter | None, tuple[int, bool]] = {}
         self._counted: str | None = None  # the generation of the counts
+        self._generation: tuple[str | None, float] = (None, 0.0)  # and when it was asked for
         self._changing = False  # rows were written since the last flush
 
     # --- writing -------------------------------------------------------------------------------------------
@@ -140,6 +143,7 @@ class Collection:
         self._renew_generation()
 
     def _renew_generation(self) -> None:
+        self._generation = None, 0.0
         properties = {_GENERATION: uuid.uuid4().hex}
         self._call(
             "note a change of",
@@ -150,11 +154,19 @@ class Collection:
 
     @property
     def generation(self) -> str:
-        """Another text after every change made with this package; an ingest changes it as it begins and as it ends."""
-        described = self._call(
-            "describe", lambda client: client.describe_collection(self.name, timeout=self._settings.timeout)
-        )
-        return str(described.get("properties", {}).get(_GENERATION, ""))
+        """Another text after every change made with this package; an ingest changes it as it begins and as it ends.
+
+        One query asks several times: what was told a moment ago is not asked for again.
+        """
+        told, asked = self._generation
+        if told is None or time.monotonic() - asked > _MOMENT:
+            described = self._call(
+                "describe",
+                lambda client: client.describe_collection(self.name, timeout=self._settings.timeout),
+            )
+            told = str(described.get("properties", {}).get(_GENERATION, ""))
+            self._generation = told, time.monotonic()
+        return told
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -185,6 +197,13 @@ class Collection:
         """
         if not self.capabilities.lite:
             return self.count(filter, self.consistency), True
+        return self._remembered_count(filter)
+
+    def lacks(self, flag: str) -> bool:
+        """Whether a product has nothing there: ``flag`` is "has_image" or "has_text". Remembered like a total."""
+        return self._remembered_count(self.parse(f"not {flag}"))[0] > 0
+
+    def _remembered_count(self, filter: Filter | None) -> tuple[int, bool]:
         generation = self.generation
         if self._changing or generation != self._counted or len(self._counts) > _REMEMBERED:
             self._counts.clear()

@@ -65,6 +65,9 @@ class Twin:
     def total(self, filter: Filter | None) -> tuple[int, bool]:
         return len(self._passing(filter)), True
 
+    def lacks(self, flag: str) -> bool:
+        return not all(row[flag] for row in self._rows)
+
     def rank(self, vector: np.ndarray, *, filter: Filter | None = None, limit: int) -> dict[str, float]:
         scored = {row["id"]: float(vector @ self._vectors[row["id"]][0]) for row in self._passing(filter)}
         return dict(sorted(scored.items(), key=lambda pair: -pair[1])[:limit])
