@@ -79,15 +79,16 @@ class Searcher:
             if any(signal.kind == "image" for signal in query.signals):
                 assert encoder.encoder  # what it takes to load it is no part of the query's time
         started = time.perf_counter()
-        if _is_plain(query):
-            composed = self._composed(query)
+        composed = self._composed(query) if _has_vector(query) else None
+        if composed and mode_of(query) == "vector":
             filter = self._present(filter, composed)
+        if composed and _is_plain(query):
             hits, total, exact, cursor = self._nearest(query, composed, filter)
             explain = {"mode": "vector", **composed.explain}
             ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], False, explain)
         else:
-            hits, total, exact, cursor, ranking = self._ordered(query, filter)
-        facets = self._facets(query, filter, ranking)
+            hits, total, exact, cursor, ranking = self._ordered(query, composed, filter)
+        facets = self._facets(query, composed, filter, ranking)
         took_ms = (time.perf_counter() - started) * 1000
         return Page(
             tuple(hits), total, took_ms, query.limit, query.offset, exact, facets, cursor,
@@ -157,10 +158,10 @@ class Searcher:
     # --- from the candidates -------------------------------------------------------------------------------
 
     def _ordered(
-        self, query: Query, filter: Filter | None
+        self, query: Query, composed: Composed | None, filter: Filter | None
     ) -> tuple[list[Hit], int, bool, str | None, Ranking]:
         for pool in _pools(query):
-            ranking = self._ranking(query, filter, pool) if query.signals else self._everything(filter)
+            ranking = self._ranking(query, composed, filter, pool)
             attributes = self._attributes(query, ranking.candidates)
             if query.boosts:
                 ranking = replace(ranking, candidates=boosted(ranking.candidates, query.boosts, attributes))
@@ -176,14 +177,13 @@ class Searcher:
         hits = self._hits(query, part.candidates)
         return hits, total, exact, part.cursor, ranking
 
-    def _ranking(self, query: Query, filter: Filter | None, pool: int) -> Ranking:
+    def _ranking(self, query: Query, composed: Composed | None, filter: Filter | None, pool: int) -> Ranking:
+        if not query.signals:
+            return self._everything(filter)
         if query.strategy == "best_score":
             ranking = self._by_example(query, filter, pool)
             return ranking if query.min_score is None else at_least(ranking, query.min_score)
-        composed = None if mode_of(query) == "text" else self._composed(query)
         vector = composed.vector if composed else None
-        if composed and mode_of(query) == "vector":
-            filter = self._present(filter, composed)
         ranking = rank(query, vector, self.collection, self._indexes, filter, pool)
         if composed:
             ranking = replace(ranking, explain={**ranking.explain, **composed.explain})
@@ -257,7 +257,9 @@ class Searcher:
         ]
         return [*sorted(found, key=by_score), *candidates[query.rerank_size :]]
 
-    def _facets(self, query: Query, filter: Filter | None, ranking: Ranking) -> tuple[FacetCounts, ...]:
+    def _facets(
+        self, query: Query, composed: Composed | None, filter: Filter | None, ranking: Ranking
+    ) -> tuple[FacetCounts, ...]:
         """Over all products that pass the filter; over the candidates where words or a least relevance choose."""
         if not query.facets:
             return ()
@@ -269,7 +271,7 @@ class Searcher:
             except NotSupported:  # too many products: the best ones are counted, and said to be that
                 if not query.signals:
                     raise
-                ranking = replace(self._ranking(query, filter, POOL), complete=False)
+                ranking = replace(self._ranking(query, composed, filter, POOL), complete=False)
             else:
                 return tuple(index.counts(facet, filter, types[facet.field]) for facet in query.facets)
         ids = [candidate.id for candidate in ranking.candidates]
@@ -279,11 +281,15 @@ class Searcher:
         )
 
 
+def _has_vector(query: Query) -> bool:
+    """Whether all signals together make one query vector."""
+    return bool(query.signals) and mode_of(query) != "text" and query.strategy == "average_vector"
+
+
 def _is_plain(query: Query) -> bool:
     """Whether Milvus' own ranking by vector is the page."""
     reordered = query.boosts or query.rerank or query.sort or query.group_by or query.min_score is not None
-    by_mean = query.strategy == "average_vector"
-    return bool(query.signals) and by_mean and not reordered and mode_of(query) == "vector"
+    return _has_vector(query) and not reordered and mode_of(query) == "vector"
 
 
 def _pools(query: Query) -> Sequence[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mm_milvus import Query, Signal
+from mm_milvus import Boost, Query, Signal
 from mm_milvus.encoders.base import EncoderSpec
 from mm_milvus.errors import ConfigError
 from mm_milvus.fusion import slerp
@@ -117,7 +117,8 @@ def test_products_too_and_words_alone_not(make: Shop) -> None:
 def test_a_query_on_one_block_is_about_products_that_have_it(make: Shop) -> None:
     search, _ = make()
     for signal, lacking in ((picture(), 1), (Signal("text", "red"), 3)):
-        for options in ({}, {"min_score": -9.0}, {"group_by": "title"}):
+        boosted = (Boost("price", "add"),)
+        for options in ({}, {"min_score": -9.0}, {"group_by": "title"}, {"boosts": boosted}):
             page = search(Query((signal,), mode="vector", limit=60, **options))  # type: ignore[arg-type]
             assert {int(hit.id[1:]) for hit in page} == {n for n in range(60) if n % 6 != lacking}
             assert page.total == 50
