@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_milvus import Client, Settings
+from mm_milvus import Client, Query, Settings, Signal
+from mm_milvus.fusion import blocks, normalise
 from mm_milvus.records import IngestReport
 
 pytestmark = pytest.mark.slow
@@ -90,18 +91,24 @@ def test_a_filter_and_a_picture_together(shop: Shop) -> None:
 
 
 def test_scores_mean_the_same_on_every_backend(shop: Shop) -> None:
-    """The score is the inner product with the stored vector, whatever the index."""
+    """What is found first is the inner product with the stored vector, whatever the index; then centred cosines."""
     row = shop.rows[0]
-    vectors = shop.client._open().vectors([other["id"] for other in shop.rows])
-    page = shop.client.query(image=shop.folder / row["image"], text=row["title"], limit=5)
-    from mm_milvus.records import Signal
-    from mm_milvus.search import compose
-
-    signals = (Signal("image", shop.folder / row["image"]), Signal("text", row["title"]))
     collection = shop.client._open()
-    query = compose(signals, collection, shop.client._encoder(collection.stamp), shop.client._media())
+    stored = collection.vectors([other["id"] for other in shop.rows])
+    query = Query(
+        (Signal("image", shop.folder / row["image"]), Signal("text", row["title"])), limit=5, explain=True
+    )
+    page = shop.client.search(query)
+    assert shop.client._searcher is not None
+    composed = shop.client._searcher._composed(query)
+    assert composed.centred is not None
+    fusion = collection.stamp.vectors
     for hit in page.hits:
-        assert hit.score == pytest.approx(float(query @ vectors[hit.id][0]), abs=1e-4)
+        image, text = fusion.split(stored[hit.id][0])
+        centred = blocks(normalise(image - fusion.image_mean), normalise(text - fusion.text_mean))
+        asked = composed.centred.words + composed.centred.others
+        assert hit.scores["vector"] == pytest.approx(float(composed.vector @ stored[hit.id][0]), abs=1e-4)
+        assert hit.score == pytest.approx(float(centred @ asked), abs=1e-4)
 
 
 def test_a_known_product_is_left_out_of_its_own_answer(shop: Shop) -> None:

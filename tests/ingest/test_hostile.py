@@ -134,7 +134,11 @@ def test_odd_ids_are_found_and_deleted_alone(hostile: Hostile, tmp_path: Path) -
         left = shop.info().rows
         for id in (EMOJI, QUOTED, INJECTION, "号" * 170):
             assert [hit.id for hit in shop.get(id)] == [id]
-            assert shop.query(id=id, limit=1).total == left - 1
+            like = shop.query(id=id, limit=100)
+            assert id not in [hit.id for hit in like]
+            assert (
+                left - 2 <= like.total == len(like) < left
+            )  # one product has no text, what some of them are alone
             assert shop.delete(id) == 1
             left -= 1
             assert shop.info().rows == left
