@@ -243,6 +243,8 @@ class Client:
         unwanted = [(id, -(away if weight is None else weight)) for id, weight in entries(as_list(unlike))]
         if not wanted:
             raise ConfigError("recommend needs at least one product to like")
+        if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):
+            raise ConfigError("the weights of like and unlike are above 0")
         return self.query(id=faded(wanted + unwanted, times or {}, half_life), **options)
 
     def search(self, query: Query) -> Page:

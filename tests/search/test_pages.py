@@ -427,6 +427,9 @@ def test_python_takes_names_pairs_and_dicts(tmp_path: Path) -> None:
         shop.query("https://shop.example/a.jpg")  # a text that is no dict is a text
         with pytest.raises(ConfigError, match="at least one product"):
             shop.recommend([])
+        for wrong in ({"like": {"a": -1.0}}, {"like": {"a": 0.0}}, {"like": "a", "unlike": {"b": -0.5}}):
+            with pytest.raises(ConfigError, match="are above 0"):
+                shop.recommend(**wrong)  # type: ignore[arg-type]
     first, second, third, mixed, plain = asked
     assert [(s.value, s.weight) for s in first.signals] == [("red shirt", 1.0), ("buttons", -0.4)]
     assert (first.sort, first.facets, first.fields) == (
