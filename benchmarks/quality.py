@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ class Composed:
             scores = scores.copy()
             scores[np.arange(len(scores)), self.itself] = -9.0
         found = np.take_along_axis(self.relevant, np.argsort(-scores, axis=1)[:, :10], 1)
-        if self.itself is not None:
+        if self.relevant.sum(axis=1).max() == 1:
             return float(found[:, 0].mean())
         possible = np.minimum(10, self.relevant.sum(axis=1))
         return float((found.sum(axis=1)[possible > 0] / possible[possible > 0]).mean())
@@ -139,7 +139,13 @@ def composed(encoder: Encoder, photos: list[Photos], data: Path) -> None:
                     sets,
                     lambda s, n=name, b=share, w=weight: sums(s, n, b, w),
                 )
-    show("query centred, bridge 0.3, words 0.55, the best hundred rescored", sets, rescored)
+    itself = replace(sets[-1], name="tints with the one that is shown", itself=None)
+    for weight in (0.4, 0.45, 0.5, 0.55, 0.6):
+        show(
+            f"the best hundred rescored, three alike, words {weight}",
+            [*sets, itself],
+            lambda s, w=weight: rescored(s, w),
+        )
     for share in (0.0, 0.3):
         show(f"product, bridge {share}", sets, lambda s, b=share: product(s, b))
 
@@ -154,11 +160,13 @@ def sums(set_: Composed, name: str, share: float, weight: float) -> np.ndarray:
     return (1 - weight) * ((1 - share) * parts["picture"] + share * parts["bridge"]) + weight * words
 
 
-def rescored(set_: Composed) -> np.ndarray:
+def rescored(set_: Composed, weight: float) -> np.ndarray:
     """The defaults: what a collection answers that holds these products."""
-    found, again = (sums(set_, name, 0.3, 0.55) for name in ("query centred", "all centred"))
+    found, parts = sums(set_, "query centred", 0.3, weight), set_.centred
+    others = (1 - weight) * (0.7 * parts["picture"] + 0.3 * parts["bridge"])
     last = np.sort(found, axis=1)[:, -rescore.RESCORED][:, None]
-    return np.where(found >= last, again, -1.0)
+    best = np.where(found >= last, others, -1.0)
+    return np.stack([rescore._capped(row, rescore._KEPT) for row in best]) + weight * parts["words"]
 
 
 def product(set_: Composed, share: float) -> np.ndarray:

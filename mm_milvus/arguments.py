@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _BOOSTS = ("multiply", "add", "recency", "first")
-_RECOMMEND = dict.fromkeys(("like", "unlike", "times", "half_life"), "; use recommend()")
+_RECOMMEND = dict.fromkeys(("like", "unlike", "times", "half_life", "skip_missing"), "; use recommend()")
 
 
 class IngestOptions(TypedDict, total=False):

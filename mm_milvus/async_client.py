@@ -14,7 +14,7 @@ from mm_milvus.records import Hit, IngestReport, Page, Query, VerifyReport
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import date
     from types import TracebackType
 
     from mm_milvus.arguments import Entries
@@ -81,12 +81,19 @@ class AsyncClient:
         like: Entries,
         unlike: Entries = (),
         *,
-        times: Mapping[str, float | str | datetime] | None = None,
+        times: Mapping[str, float | str | date] | None = None,
         half_life: float = 30.0,
+        skip_missing: bool = False,
         **options: Unpack[QueryOptions],
     ) -> Page:
         return await self._run(
-            self._client.recommend, like, unlike, times=times, half_life=half_life, **options
+            self._client.recommend,
+            like,
+            unlike,
+            times=times,
+            half_life=half_life,
+            skip_missing=skip_missing,
+            **options,
         )
 
     async def get(self, ids: str | Sequence[str]) -> list[Hit]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -24,7 +23,7 @@ from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound, 
 from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date
     from types import TracebackType
 
     from mm_milvus.arguments import Entries
@@ -224,8 +223,9 @@ class Client:
         like: Entries,
         unlike: Entries = (),
         *,
-        times: Mapping[str, float | str | datetime] | None = None,
+        times: Mapping[str, float | str | date] | None = None,
         half_life: float = 30.0,
+        skip_missing: bool = False,
         **options: Unpack[QueryOptions],
     ) -> Page:
         """Products like some stored ones and unlike others, weights counting; all of these are left out of the answer.
@@ -233,8 +233,9 @@ class Client:
         ``like`` and ``unlike`` are ids, or a dict of ids and weights above 0. By the ``strategy`` "average_vector"
         products near the mean of their vectors come first (what is unlike pushes half as strong where no weight is
         given), by "best_score" those near any one that is liked, unless they are nearer to one that is not: for a
-        history of many tastes. ``times`` (id -> Unix seconds, ISO date or datetime) lets a weight halve every
-        ``half_life`` days. See ``search`` for the errors.
+        history of many tastes. ``times`` (id -> Unix seconds, ISO date, date or datetime) lets a weight halve for every
+        ``half_life`` days that a product is older than the newest. ``skip_missing`` passes over ids that are no longer
+        stored, as long as one is. See ``search`` for the errors.
         """
         from mm_milvus.search.recommend import faded
 
@@ -245,7 +246,11 @@ class Client:
             raise ConfigError("recommend needs at least one product to like")
         if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):
             raise ConfigError("the weights of like and unlike are above 0")
-        return self.query(id=faded(wanted + unwanted, times or {}, half_life), **options)
+        examples = faded(wanted + unwanted, {} if times is None else times, half_life)
+        if skip_missing:
+            stored = self._open().stored([id for id, _ in examples])
+            examples = [(id, weight) for id, weight in examples if id in stored] or examples
+        return self.query(id=examples, **options)
 
     def search(self, query: Query) -> Page:
         """Answers a Query.
@@ -321,7 +326,8 @@ class Client:
             encoder = self._encoder(stamp)
             stamp.check_encoder(encoder.spec, self.settings.collection)
             mean, count = query_mean(texts, encoder)
-        changed = replace(stamp, query_text_mean=mean, calibrated_by=count)
+        now = self._connect().open(self.settings.collection).stamp  # an ingest may have added attributes
+        changed = replace(now, query_text_mean=mean, calibrated_by=count)
         self._connect().restamp(self.settings.collection, changed)
         self._collection = None
         return count
@@ -376,7 +382,7 @@ class Client:
         asked = self.settings.encoder
         if asked and stamp:
             stamp.check_name(asked, self.settings.collection)
-        return asked or (_stamped_name(stamp) if stamp else "offline")
+        return asked or (stamp.loadable_name if stamp else "offline")
 
     def _replicas(self, stamp: Stamp | None) -> list[Encoder]:
         """The encoder asked for, else the collection's own, else `offline`; once per GPU where there are several."""
@@ -407,9 +413,3 @@ class _Waits:
         self.count += 1
         if self._tell is not None:
             self._tell(line)
-
-
-def _stamped_name(stamp: Stamp) -> str:
-    """What loads the collection's encoder again; a commit of the hub pins the model."""
-    commit = re.fullmatch(r"[0-9a-f]{40}", stamp.revision)
-    return f"{stamp.encoder}@{stamp.revision}" if commit else stamp.source or stamp.encoder

@@ -181,7 +181,10 @@ class Facet:
 
     field: str
     size: int = 10
-    bounds: tuple[float, ...] = ()
+    bounds: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bounds", tuple(self.bounds))  # facets are keys of caches
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,11 +302,9 @@ def _make_spec() -> EncoderSpec:
         max_chars=320,
         languages=_LANGUAGES,
         licence="multilingual-e5-small: MIT; EfficientNet-Lite0: Apache-2.0",
-        # Composed queries, best candidates centred, at words .4 / .5 / .55 / .6: P@10 groceries .815 / .813 / .799 /
-        # .769, garments .563 / .538 / .514 / .482, R@1 tints .972 / .988 / .983 / .965 (benchmarks/quality.py). Where
-        # the query picture is that of a stored product, which is then its own best answer, more words are better:
-        # of the 26 shoes of the demo catalog with "red shoes" 14 / 20 / 24 / 25 find a red shoe first.
-        weights=DefaultWeights(image=0.45, text=0.55),
+        # Composed queries with words at .45 / .5 / .55: P@10 groceries .824 / .816 / .799, garments .553 / .537 / .513,
+        # R@1 tints .989 / .988 / .982 (benchmarks/quality.py).
+        weights=DefaultWeights(image=0.5, text=0.5),
         image_mean=image_mean,
         text_mean=text_mean,
         query_text_mean=query_text_mean,

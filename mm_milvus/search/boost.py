@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from mm_milvus.errors import ConfigError
 from mm_milvus.search.routes import by_score
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DAY", "boosted", "seconds_of"]
 
 DAY = 86_400.0  # seconds
+_MOST_SECONDS = 1e11
 _OLDEST = 0.5  # of the score is left to the oldest products, and to those without a date
 
 
@@ -25,6 +28,8 @@ def boosted(
 ) -> list[Candidate]:
     """The candidates in their new order. A missing value never takes a product away."""
     now = time.time()
+    for boost in boosts:
+        _check_dates(boost, attributes)
     changed = []
     for candidate in candidates:
         score, is_first = candidate.score, []
@@ -42,6 +47,15 @@ def boosted(
         changed.append((is_first, replace(candidate, score=score)))
     changed.sort(key=lambda pair: (pair[0], by_score(pair[1])))
     return [candidate for _, candidate in changed]
+
+
+def _check_dates(boost: Boost, attributes: Mapping[str, Mapping[str, Any]]) -> None:
+    """A single odd date counts as old; where there is no other, the attribute was meant for something else."""
+    values = [row[boost.field] for row in attributes.values() if row.get(boost.field) is not None]
+    if boost.how == "recency" and values and all(seconds_of(value) is None for value in values):
+        raise ConfigError(
+            f"cannot boost by the recency of {boost.field!r}: {values[0]!r:.60} is neither Unix seconds nor an ISO date"
+        )
 
 
 def _times(score: float, factor: float) -> float:
@@ -62,12 +76,18 @@ def _recency(value: float | str | None, now: float, half_life: float) -> float:
     return float(_OLDEST + (1 - _OLDEST) * 0.5 ** (age / half_life))
 
 
-def seconds_of(value: float | str | None) -> float | None:
-    """Unix time of a number, or of an ISO date or time; UTC where it names no zone."""
-    if not isinstance(value, str):
-        return None if value is None else float(value)
+def seconds_of(value: float | str | date | None) -> float | None:
+    """Unix time of a number (of milliseconds, where it would lie beyond the year 5000), a date, or an ISO date or time.
+
+    UTC where it names no zone; None for anything else.
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        seconds = value / 1_000 if abs(value) > _MOST_SECONDS else float(value)
+        return seconds if math.isfinite(seconds) else None
     try:
-        found = datetime.fromisoformat(value.strip())
+        found = datetime.fromisoformat(str(value).strip())
     except ValueError:
         return None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -38,7 +38,10 @@ def query_mean(queries: Iterable[str], encoder: Encoder) -> tuple[npt.NDArray[np
 
     Raises ConfigError for too few of them.
     """
-    texts = list(dict.fromkeys(query.strip() for query in queries if query.strip()))
+    given = list(queries) if isinstance(queries, Iterable) else [queries]
+    if not all(isinstance(query, str) for query in given):
+        raise ConfigError("the queries to calibrate by are texts, or the path of a file of them")
+    texts = list(dict.fromkeys(query.strip() for query in given if query.strip()))
     if len(texts) < _LEAST:
         raise ConfigError(
             f"calibration takes at least {_LEAST} different queries, the more the better; here are {len(texts)}"

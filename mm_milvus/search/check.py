@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check_query"]
 
-_MODES = ("auto", "vector", "text", "hybrid")
+_CHOICES = {
+    "mode": ("auto", "vector", "text", "hybrid"),
+    "combine": ("weighted", "rrf"),
+    "strategy": ("average_vector", "best_score"),
+    "composition": ("sum", "product", "slerp"),
+}
 _NUMBERS = (FieldType.INT64, FieldType.DOUBLE)
 _BOOSTED = {
     "multiply": _NUMBERS,
@@ -37,23 +43,34 @@ def check_query(query: Query, collection: Collection) -> None:
     _check_numbers(query)
     if not isinstance(query.filter, str | Condition | None):
         raise ConfigError(f"filter must be an expression in a string, or made with F, got {query.filter!r}")
-    if query.mode not in _MODES:
-        raise ConfigError(f"there is no mode {query.mode!r}; choose one of {', '.join(_MODES)}")
-    if query.combine not in ("weighted", "rrf"):
-        raise ConfigError(f"combine is 'weighted' or 'rrf', not {query.combine!r}")
-    if query.strategy not in ("average_vector", "best_score"):
-        raise ConfigError(f"the strategy is 'average_vector' or 'best_score', not {query.strategy!r}")
-    if query.composition not in ("sum", "product", "slerp"):
-        raise ConfigError(f"the composition is 'sum', 'product' or 'slerp', not {query.composition!r}")
+    for name, choices in _CHOICES.items():
+        if getattr(query, name) not in choices:
+            raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(query, name)!r}")
+    if not isinstance(query.exclude, tuple | list) or not all(isinstance(id, str) for id in query.exclude):
+        raise ConfigError(f"exclude is a list of ids, got {query.exclude!r:.80}")
     if not query.signals:
         _check_browse(query)
-    if mode_of(query) != "vector" and query.strategy == "best_score":
-        raise ConfigError(
-            "the strategy 'best_score' compares vectors; with words alone, ask for the mode 'vector'"
-        )
+    _check_signals(query)
     _check_fields(query, collection)
     if query.cursor is not None and query.offset:
         raise ConfigError("a cursor takes the place of an offset; give one of them")
+
+
+def _check_signals(query: Query) -> None:
+    by_vector = mode_of(query) == "vector"
+    if query.strategy == "best_score" and not by_vector:
+        raise ConfigError(
+            "the strategy 'best_score' compares vectors; with words alone, ask for the mode 'vector'"
+        )
+    if query.composition != "sum" and (query.strategy == "best_score" or query.min_score is not None):
+        raise ConfigError("min_score and the strategy 'best_score' go with the composition 'sum'")
+    if query.composition != "sum" and query.signals and not by_vector:
+        raise ConfigError(f"the composition {query.composition!r} is one of vectors: take the mode 'vector'")
+    for signal in query.signals:
+        if signal.kind == "image" and not _is_picture(signal.value):
+            raise ConfigError(
+                f"a picture is a path, an address, bytes or a PIL image, not {signal.value!r:.80}"
+            )
 
 
 def _check_numbers(query: Query) -> None:
@@ -75,6 +92,10 @@ def _check_numbers(query: Query) -> None:
         raise ConfigError(f"min_score must be a number, got {query.min_score!r}")
     if query.limit < 1 or query.offset < 0:
         raise ConfigError("limit must be at least 1 and offset at least 0")
+
+
+def _is_picture(value: object) -> bool:
+    return isinstance(value, str | os.PathLike | bytes | bytearray) or hasattr(value, "convert")
 
 
 def _is_number(value: object) -> bool:

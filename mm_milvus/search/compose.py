@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["MAX_WEIGHT", "Composed", "compose", "weigh"]
+__all__ = ["MAX_WEIGHT", "Composed", "compose", "told", "weigh"]
 
 MAX_WEIGHT = 1e6
 _SHOWN = 200  # characters of a signal, in explanations
@@ -58,7 +58,7 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     if not total:
         raise ConfigError("all signals of this query have the weight 0")
     explain: dict[str, Any] = {
-        "signals": [{"kind": s.kind, "value": _shown(s.value), "weight": s.weight} for s in weighted],
+        "signals": told(weighted),
         "composition": query.composition,
     }
     if kinds == {"vector"} and query.composition == "sum":  # nothing to encode, to centre or to look up
@@ -88,10 +88,19 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     )
 
 
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_WEIGHT
+
+
 def _not_nothing(vector: Array) -> Array:
     if not vector.any():
         raise ConfigError("the signals of this query cancel each other out; change their weights")
     return vector
+
+
+def told(weighted: Sequence[Signal]) -> list[dict[str, Any]]:
+    """The signals and their weights, for ``explain``."""
+    return [{"kind": s.kind, "value": _shown(s.value), "weight": s.weight} for s in weighted]
 
 
 def _shown(value: Any) -> str:
@@ -105,9 +114,9 @@ def weigh(signals: Sequence[Signal], defaults: DefaultWeights) -> list[Signal]:
     Where both words and pictures (or products) are given, each side shares its default weight among its signals that
     carry none; a query of one kind needs no balance, and each of its signals weighs 1.
     """
-    if bad := next((s for s in signals if s.weight is not None and not abs(s.weight) <= MAX_WEIGHT), None):
+    if bad := next((s for s in signals if s.weight is not None and not _is_weight(s.weight)), None):
         raise ConfigError(
-            f"the weight {bad.weight} is not a number between -{MAX_WEIGHT:g} and {MAX_WEIGHT:g}"
+            f"the weight {bad.weight!r} is not a number between -{MAX_WEIGHT:g} and {MAX_WEIGHT:g}"
         )
     words = [signal for signal in signals if signal.kind == "text"]
     if not signals:

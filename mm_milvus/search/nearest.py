@@ -50,7 +50,7 @@ class Nearest:
             raise ConfigError(
                 f"offset and limit together must be at most {MAX_WINDOW:,}, got {offset + limit:,}"
             )
-        if offset >= self._head:
+        if not self._head:
             # With the neighbours of the page, which tell whether equal scores are parted.
             before, after = min(offset, 1), min(1, MAX_WINDOW - offset - limit)
             found = self._collection.search(

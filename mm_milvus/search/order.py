@@ -84,7 +84,9 @@ def position(query: Query) -> tuple[tuple[float, str], int]:
     except (ValueError, TypeError) as error:
         raise ConfigError("this is not a cursor; take the one of the page before") from error
     if fingerprint != _fingerprint(query):
-        raise ConfigError("this cursor is of another query; only limit, fields and explain may differ")
+        raise ConfigError(
+            "this cursor is of another query; only limit, fields, facets, count and explain may differ"
+        )
     return found
 
 
@@ -102,10 +104,16 @@ def continued(
 
 
 def _key(value: Any) -> str:
-    """Vectors by their bytes: writing them out takes longer than a search."""
-    if isinstance(value, np.ndarray):
-        return hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=8).hexdigest()
-    return repr(value)
+    """Vectors and pictures by their bytes: writing them out takes longer than a search."""
+    if isinstance(value, bytes):
+        content = value
+    elif isinstance(value, np.ndarray):
+        content = np.ascontiguousarray(value).tobytes()
+    elif hasattr(value, "tobytes"):  # a PIL picture
+        content = repr((value.size, value.mode)).encode() + value.tobytes()
+    else:
+        return str(value)
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def _fingerprint(query: Query) -> str:

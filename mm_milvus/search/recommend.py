@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from mm_milvus.store.filters import Filter
 
     Array = npt.NDArray[np.float32]
+    Time = float | str | date
 
 __all__ = ["best_scores", "faded"]
 
@@ -28,26 +28,30 @@ _MOST = 5_000  # candidates whose vectors are read
 
 
 def faded(
-    weights: Sequence[tuple[str, float]], times: Mapping[str, float | str | datetime], half_life: float
+    weights: Sequence[tuple[str, float]], times: Mapping[str, Time], half_life: float
 ) -> list[tuple[str, float]]:
-    """(id, weight) pairs, each weight halved for every ``half_life`` days since the product's time.
+    """(id, weight) pairs, each weight halved for every ``half_life`` days that a product is older than the newest.
 
-    ``times`` are Unix seconds, ISO dates or datetimes; a product without one keeps its weight. Raises ConfigError.
+    ``times`` are Unix seconds, ISO dates, dates or datetimes; a product without one keeps its weight. Raises
+    ConfigError.
     """
-    if not half_life > 0:
+    if not isinstance(times, Mapping):
+        raise ConfigError(f"times are a dict of ids and times, got {times!r:.80}")
+    if not isinstance(half_life, int | float) or not half_life > 0:
         raise ConfigError(f"half_life must be a number of days above 0, got {half_life!r}")
-    now = time.time()
-    found = []
-    for id, weight in weights:
-        then = times.get(id)
-        if then is not None:
-            seconds = then.timestamp() if isinstance(then, datetime) else seconds_of(then)
-            if seconds is None:
-                raise ConfigError(f"the time of {id!r} must be Unix seconds or an ISO date, got {then!r}")
-            found.append((id, weight * 0.5 ** (max(0.0, now - seconds) / DAY / half_life)))
-        else:
-            found.append((id, weight))
-    return found
+    known = {id: _time_of(id, times[id]) for id, _ in weights if times.get(id) is not None}
+    newest = max(known.values(), default=0.0)
+    return [
+        (id, weight * 0.5 ** ((newest - known.get(id, newest)) / DAY / half_life)) for id, weight in weights
+    ]
+
+
+def _time_of(id: str, given: Time) -> float:
+    """Unix seconds."""
+    seconds = given.timestamp() if isinstance(given, datetime) else seconds_of(given)
+    if seconds is None:
+        raise ConfigError(f"the time of {id!r} must be Unix seconds or an ISO date, got {given!r}")
+    return seconds
 
 
 def best_scores(
@@ -55,12 +59,14 @@ def best_scores(
 ) -> Ranking:
     """Ranks by the examples' ``vectors`` (N, dim), each on its own; those of a weight below 0 are unliked.
 
-    With r = weight * (v - e) / (u - e), e being the similarity with the document means and u the highest one that a
-    product can have, a product's score is its highest r among the liked, or minus its highest r among the unliked
-    where that is the higher one. The mean of many tastes is nobody's taste: this keeps them apart.
+    With r = weight * (v - e) / (u - e), the highest weight of a liked one counting as 1, e being the similarity with
+    the document means and u the highest one that a product can have, a product's score is its highest r among the
+    liked, or minus its highest r among the unliked where that is the higher one and above 0. The mean of many tastes
+    is nobody's taste: this keeps them apart.
     """
     pool = min(pool, max(_MOST // len(vectors), 1))
-    liked = np.array(weights) > 0
+    relative = np.array(weights) / max(weights)
+    liked = relative > 0
     found = collection.rank_all(vectors[liked], filter=filter, limit=pool)
     ids = list(dict.fromkeys(id for ranked in found for id in ranked))
     stored = collection.vectors(ids, collection.consistency)
@@ -70,10 +76,10 @@ def best_scores(
         return Ranking([], complete)
     lowest, highest = np.array([scale(vector, collection.stamp.vectors) for vector in vectors]).T
     similarities = np.stack([stored[id][0] for id in ids]) @ vectors.T
-    relevance = np.abs(weights) * (similarities - lowest) / np.maximum(highest - lowest, 1e-9)  # (ids, N)
+    relevance = np.abs(relative) * (similarities - lowest) / np.maximum(highest - lowest, 1e-9)  # (ids, N)
     near = relevance[:, liked].max(axis=1)
     away = relevance[:, ~liked].max(axis=1, initial=-np.inf)
-    scores = np.where(near > away, near, -away)
+    scores = np.where((near > away) | (away <= 0), near, -away)
     candidates = [
         Candidate(id, float(score), {"vector": float(score)}) for id, score in zip(ids, scores, strict=True)
     ]

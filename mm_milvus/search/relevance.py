@@ -42,14 +42,14 @@ def relevant(ranking: Ranking, query: Query, vector: Array | None, collection: C
             relevance = max(relevance, _coverage(words, texts.get(candidate.id, "")))
         candidates.append(replace(candidate, scores={**candidate.scores, "relevance": relevance}))
     ranking = replace(ranking, candidates=candidates)
-    return at_least(ranking, query.min_score or 0.0, "relevance", by_words=bool(words))
-
-
-def at_least(ranking: Ranking, least: float, score: str = "vector", *, by_words: bool = False) -> Ranking:
-    """The candidates with that much of a score."""
-    kept = [candidate for candidate in ranking.candidates if candidate.scores[score] >= least]
     # By vector alone, what lies behind the candidates is less relevant than the last of them.
-    ended = not by_words and len(kept) < len(ranking.candidates)
+    return at_least(ranking, query.min_score or 0.0, "relevance", ends=not words)
+
+
+def at_least(ranking: Ranking, least: float, score: str = "vector", *, ends: bool) -> Ranking:
+    """The candidates with that much of a score. ``ends``: one with less of it shows that there are no others."""
+    kept = [candidate for candidate in ranking.candidates if candidate.scores[score] >= least]
+    ended = ends and len(kept) < len(ranking.candidates)
     return replace(ranking, candidates=kept, complete=ranking.complete or ended)
 
 

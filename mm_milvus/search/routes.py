@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.search.order import position
 from mm_milvus.search.parts import signal_text
+from mm_milvus.store import MAX_WINDOW
+from mm_milvus.store.filters import ids_filter
 from mm_milvus.store.tokens import tokenize, tokenize_query
 
 if TYPE_CHECKING:
@@ -24,12 +27,13 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["POOL", "Candidate", "Ranking", "by_score", "mode_of", "rank", "word_signals"]
+__all__ = ["POOL", "Candidate", "Ranking", "by_score", "mode_of", "pools_of", "rank", "word_signals"]
 
 POOL = 1_000  # candidates of each route: what is ordered, grouped and combined
 _FIRST_PAGES = (
     100  # that many do for the first pages of a plain ranking: a thousand take several times as long
 )
+_ALL = 10**9
 _RRF_K = 60  # Cormack, Clarke and Büttcher 2009
 
 
@@ -49,6 +53,7 @@ class Ranking:
     candidates: Sequence[Candidate]
     complete: bool
     explain: Mapping[str, Any] = field(default_factory=dict)
+    sound: bool = True  # the page that was asked for is what larger pools would give
 
 
 def by_score(found: Candidate | Hit) -> tuple[float, str]:
@@ -103,6 +108,7 @@ def rank(
         by_words = _rank_words(word_signals(query.signals), collection, indexes, filter, pool)
     longest = max(len(found or ()) for found in (by_vector, by_words))
     explain: dict[str, Any] = {"mode": mode}
+    sound = True
     if by_vector is None:
         assert by_words is not None
         scores = by_words
@@ -112,28 +118,43 @@ def rank(
         scores = _reciprocal_ranks(by_vector, by_words)
         explain |= {"combine": "rrf", "k": _RRF_K}
     else:
-        weighted = _Weighted(
-            query.alpha, _expected(vector, collection.stamp.vectors, by_vector), by_vector, by_words
-        )
-        needed = query.offset + query.limit + 1 if pool < POOL else None
-        by_vector = by_vector | collection.inner_products(vector, weighted.promising(needed))
-        scores = weighted.scores(by_vector)
-        explain |= {"combine": "weighted", "alpha": query.alpha, "vector_expected": weighted.floor}
+        floor = _expected(vector, collection.stamp.vectors, by_vector)
+        needed = _needed(query)
+        joined = _Weighted(query.alpha, floor, by_vector, by_words, pool)
+        by_vector = by_vector | collection.inner_products(vector, joined.unknown_vectors(needed))
+        joined.by_vector = by_vector
+        unknown = joined.unknown_words(needed)
+        by_words = by_words | _score_words(word_signals(query.signals), collection, indexes, unknown)
+        joined.by_words = by_words
+        scores = joined.scores()
+        sound = needed == _ALL or joined.is_sound(needed, scores)
+        explain |= {"combine": "weighted", "alpha": query.alpha, "vector_expected": floor}
     routes = {"vector": by_vector, "text": by_words}
     candidates = [
         Candidate(id, score, {name: found[id] for name, found in routes.items() if found and id in found})
         for id, score in scores.items()
     ]
     candidates.sort(key=by_score)
-    return Ranking(candidates, longest < pool, explain)
+    return Ranking(candidates, longest < pool, explain, sound)
 
 
-def pool_of(query: Query) -> int:
-    """How many candidates each route gives: few for the first pages of what is neither reordered nor chosen from."""
-    reordered = query.boosts or query.rerank or query.sort or query.group_by
-    chosen = query.cursor is not None or query.min_score is not None or query.mode == "text"
-    plain = not (reordered or chosen) and query.offset + query.limit <= _FIRST_PAGES // 2
-    return min(_FIRST_PAGES, POOL) if plain else POOL
+def pools_of(query: Query) -> Sequence[int]:
+    """How many candidates to ask each route for, one after the other until the page is sure.
+
+    Few do for most first pages of what is neither reordered nor chosen from; too few groups may be among the best.
+    """
+    if query.group_by is not None and not (query.rerank or query.sort or query.boosts):
+        return (POOL, 4 * POOL, MAX_WINDOW)
+    plain = mode_of(query) == "hybrid" and query.combine == "weighted"
+    return (min(_FIRST_PAGES, POOL), POOL) if plain and _needed(query) <= _FIRST_PAGES // 2 else (POOL,)
+
+
+def _needed(query: Query) -> int:
+    """How many of the best are asked for, up to this page and one more; all, where they are to be reordered."""
+    if query.boosts or query.rerank or query.sort or query.group_by or query.min_score is not None:
+        return _ALL
+    seen = query.offset if query.cursor is None else position(query)[1]
+    return seen + query.limit + 1
 
 
 def _rank_words(
@@ -153,6 +174,13 @@ def _rank_words(
     return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
+def _score_words(
+    signals: Sequence[Signal], collection: Collection, indexes: Indexes, ids: Sequence[str]
+) -> dict[str, float]:
+    """What the word route would have given for products that were not among its best."""
+    return _rank_words(signals, collection, indexes, ids_filter(ids), len(ids)) if ids else {}
+
+
 def _reciprocal_ranks(*rankings: Mapping[str, float]) -> dict[str, float]:
     scores: dict[str, float] = {}
     for ranking in rankings:
@@ -165,37 +193,65 @@ class _Weighted:
     """alpha (v - floor) / (max v - floor) + (1 - alpha) w / max w, both parts within 0..1.
 
     ``floor`` is what any product would have. The lowest score of the pool, which is usually taken, would depend on the
-    size of the pool.
+    size of the pool. What a route did not give is at most what it gave last: that says which products have to be looked
+    up, and whether the page could be another one (Fagin's threshold algorithm).
     """
 
     def __init__(
-        self, alpha: float, floor: float, by_vector: Mapping[str, float], by_words: Mapping[str, float]
+        self,
+        alpha: float,
+        floor: float,
+        by_vector: Mapping[str, float],
+        by_words: Mapping[str, float],
+        pool: int,
     ) -> None:
-        self.floor = floor
-        self._alpha = alpha
-        self._by_vector, self._by_words = by_vector, by_words
+        self.by_vector, self.by_words = by_vector, by_words
+        self._alpha, self._floor = alpha, floor
         self._span = max(by_vector.values(), default=0.0) - floor
         self._most = max(by_words.values(), default=0.0)
+        self._all_known = len(by_vector) < pool
+        more_words = len(by_words) >= pool
+        self._last_vector = self._vector_part(min(by_vector.values(), default=0.0))
+        self._last_words = self._words_part(min(by_words.values(), default=0.0)) if more_words else 0.0
 
-    def promising(self, needed: int | None) -> list[str]:
-        """The products that only the words found and that may be among the ``needed`` best; None: all of them.
+    def unknown_vectors(self, needed: int) -> list[str]:
+        """The products that only the words found and that may be among the ``needed`` best."""
+        at_most = self._last_vector
+        others = [id for id in self.by_words if id not in self.by_vector]
+        least = self._least(needed)
+        return [id for id in others if at_most + self._words_part(self.by_words[id]) >= least]
 
-        Their vectors are less similar than the last of those that were found by vector.
-        """
-        others = [id for id in self._by_words if id not in self._by_vector]
-        known = sorted(self.scores(self._by_vector).values(), reverse=True)
-        if needed is None or needed > len(known):
-            return others
-        at_most = min(self._by_vector.values())
-        return [id for id in others if self._score(id, at_most) >= known[needed - 1] - 1e-6]
+    def unknown_words(self, needed: int) -> list[str]:
+        """The products that only the vector found and that may be among the ``needed`` best."""
+        if not self._last_words:
+            return []
+        others = [id for id in self.by_vector if id not in self.by_words]
+        least = self._least(needed)
+        return [id for id in others if self._vector_part(self.by_vector[id]) + self._last_words >= least]
 
-    def scores(self, by_vector: Mapping[str, float]) -> dict[str, float]:
-        return {id: self._score(id, similarity) for id, similarity in by_vector.items()}
+    def is_sound(self, needed: int, scores: Mapping[str, float]) -> bool:
+        """Whether no product that neither route gave can be among the ``needed`` best."""
+        best = sorted(scores.values(), reverse=True)
+        if self._all_known:
+            return True
+        return len(best) >= needed and best[needed - 1] >= self._last_vector + self._last_words
 
-    def _score(self, id: str, similarity: float) -> float:
-        vector = max(0.0, (similarity - self.floor) / self._span) if self._span > 0 else 0.0
-        words = self._by_words.get(id, 0.0) / self._most if self._most else 0.0
-        return self._alpha * vector + (1 - self._alpha) * words
+    def scores(self) -> dict[str, float]:
+        return {
+            id: self._vector_part(similarity) + self._words_part(self.by_words.get(id, 0.0))
+            for id, similarity in self.by_vector.items()
+        }
+
+    def _least(self, needed: int) -> float:
+        """What the last of the ``needed`` best has at least."""
+        known = sorted(self.scores().values(), reverse=True)
+        return known[needed - 1] - 1e-6 if needed <= len(known) else -1.0
+
+    def _vector_part(self, similarity: float) -> float:
+        return self._alpha * max(0.0, (similarity - self._floor) / self._span) if self._span > 0 else 0.0
+
+    def _words_part(self, words: float) -> float:
+        return (1 - self._alpha) * words / self._most if self._most else 0.0
 
 
 def _expected(vector: Array, fusion: Fusion, by_vector: Mapping[str, float]) -> float:

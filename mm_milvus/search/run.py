@@ -14,7 +14,7 @@ from mm_milvus.records import FacetCounts, Hit, Page, Query
 from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
-from mm_milvus.search.compose import Composed, compose, weigh
+from mm_milvus.search.compose import Composed, compose, told, weigh
 from mm_milvus.search.facets import count_values
 from mm_milvus.search.indexes import Indexes
 from mm_milvus.search.nearest import Nearest
@@ -23,9 +23,8 @@ from mm_milvus.search.parts import signal_text
 from mm_milvus.search.recommend import best_scores
 from mm_milvus.search.relevance import at_least, relevant
 from mm_milvus.search.rescore import Rescorer
-from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of, pool_of, rank
-from mm_milvus.store import MAX_WINDOW
-from mm_milvus.store.filters import And, Filter, Not, ids_filter
+from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score, mode_of, pools_of, rank
+from mm_milvus.store.filters import And, Condition, Filter, Not, ids_filter
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -74,6 +73,8 @@ class Searcher:
         """
         check_query(query, self.collection)
         filter = self._filter(query)
+        if isinstance(query.filter, Condition):  # cursors tell filters apart by what they say
+            query = replace(query, filter=repr(filter))
         if query.signals and mode_of(query) != "text":
             encoder = self._ready_encoder()
             if any(signal.kind == "image" for signal in query.signals):
@@ -160,7 +161,8 @@ class Searcher:
     def _ordered(
         self, query: Query, composed: Composed | None, filter: Filter | None
     ) -> tuple[list[Hit], int, bool, str | None, Ranking]:
-        for pool in _pools(query):
+        seen = query.offset if query.cursor is None else position(query)[1]
+        for pool in pools_of(query):
             ranking = self._ranking(query, composed, filter, pool)
             attributes = self._attributes(query, ranking.candidates)
             if query.boosts:
@@ -168,7 +170,7 @@ class Searcher:
             if query.rerank is not None:
                 ranking = replace(ranking, candidates=self._reranked(query, ranking.candidates))
             entries = _entries(query, ranking, attributes)
-            if ranking.complete or len(entries) > query.offset + query.limit:
+            if ranking.complete or (ranking.sound and len(entries) > seen + query.limit):
                 break
         part = _part(query, ranking, entries)
         total, exact = part.entries, ranking.complete
@@ -182,7 +184,7 @@ class Searcher:
             return self._everything(filter)
         if query.strategy == "best_score":
             ranking = self._by_example(query, filter, pool)
-            return ranking if query.min_score is None else at_least(ranking, query.min_score)
+            return ranking if query.min_score is None else at_least(ranking, query.min_score, ends=False)
         vector = composed.vector if composed else None
         ranking = rank(query, vector, self.collection, self._indexes, filter, pool)
         if composed:
@@ -193,13 +195,15 @@ class Searcher:
         return ranking if query.min_score is None else relevant(ranking, query, vector, self.collection)
 
     def _by_example(self, query: Query, filter: Filter | None, pool: int) -> Ranking:
-        signals = weigh(query.signals, self._ready_encoder().spec.weights)
+        signals = [replace(s, weight=1.0 if s.weight is None else s.weight) for s in query.signals]
+        signals = weigh(signals, self._ready_encoder().spec.weights)
         weights = [signal.weight or 0.0 for signal in signals]
         if not any(weight > 0 for weight in weights):
             raise ConfigError("the strategy 'best_score' needs a signal with a weight above 0")
         alone = [self._composed(replace(query, signals=(replace(signal, weight=1.0),))) for signal in signals]
         vectors = np.stack([composed.vector for composed in alone])
-        return best_scores(vectors, weights, self.collection, filter, pool)
+        ranking = best_scores(vectors, weights, self.collection, filter, pool)
+        return replace(ranking, explain={**ranking.explain, "signals": told(signals)})
 
     def _everything(self, filter: Filter | None) -> Ranking:
         """All products that pass, by rising id."""
@@ -240,10 +244,14 @@ class Searcher:
         """The best of them by the scores of the reranker; the others follow as they were."""
         first = candidates[: query.rerank_size]
         hits = self._hits(replace(query, fields=None), first)
-        scores = list(query.rerank(query, hits)) if query.rerank is not None and hits else []
-        if len(scores) != len(hits) or not np.isfinite(np.array(scores, np.float64)).all():
+        given = query.rerank(query, list(hits)) if query.rerank is not None and hits else []
+        try:
+            scores = np.array(given, np.float64)
+        except (TypeError, ValueError):
+            scores = np.array([])
+        if scores.shape != (len(hits),) or not np.isfinite(scores).all():
             raise ConfigError(
-                f"a reranker returns a finite score for each of the {len(hits)} hits, got {scores!r:.80}"
+                f"a reranker returns a finite score for each of the {len(hits)} hits, got {given!r:.80}"
             )
         by_id = {hit.id: float(score) for hit, score in zip(hits, scores, strict=True)}
         known = [candidate for candidate in first if candidate.id in by_id]
@@ -292,12 +300,6 @@ def _is_plain(query: Query) -> bool:
     return _has_vector(query) and not reordered and mode_of(query) == "vector"
 
 
-def _pools(query: Query) -> Sequence[int]:
-    """How many candidates to ask for: more of them, where too few groups are among the best."""
-    more = (4 * POOL, MAX_WINDOW) if query.group_by is not None and query.rerank is None else ()
-    return (pool_of(query), *more)
-
-
 def _entries(
     query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, Any]]
 ) -> list[list[Candidate]]:
@@ -315,13 +317,13 @@ def _part(query: Query, ranking: Ranking, entries: Sequence[Sequence[Candidate]]
     )
     shown = rest[: query.limit]
     chosen = query.min_score is not None or query.group_by is not None  # then a short page is an answer
-    short = not shown if chosen or query.cursor else len(shown) < query.limit
-    if short and not ranking.complete and (seen or not chosen):
+    short = not shown if query.cursor else len(shown) < query.limit
+    if short and not (ranking.complete or chosen):
         raise ConfigError(
-            f"this ranking ends after {POOL:,} products; narrow it with a filter, or use the mode 'vector' alone"
+            f"this ranking ends after the {len(entries):,} best products; narrow it with a filter"
         )
     candidates = [candidate for entry in shown for candidate in entry]
     cursor = None
-    if shown and (len(rest) > len(shown) or not ranking.complete):
+    if shown and (len(rest) > len(shown) or not (ranking.complete or chosen)):
         cursor = cursor_after(query, by_score(candidates[-1]), seen + len(shown))
     return _Part(candidates, len(entries), cursor)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError, InvalidValue
+from mm_milvus.errors import ConfigError, FilterError, InvalidValue
 from mm_milvus.records import Hit, Row
 from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
 from mm_milvus.store.limits import check_row
@@ -46,7 +46,7 @@ FILTERED_EF = 1_024
 MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
 _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
-_REMEMBERED = 1_000  # counts
+_REMEMBERED = 64  # counts
 _PAGE = 1_000  # rows with all their attributes: up to 130 kB each
 _MOMENT = 0.02  # seconds
 _GENERATION = "mm.generation"  # a property of the collection
@@ -174,6 +174,10 @@ class Collection:
         """A user's filter. Raises FilterError or UnknownField."""
         if isinstance(expression, Condition):
             return expression.bind(self._types)
+        if not isinstance(expression, str):
+            raise FilterError(
+                f"a filter is an expression in a string, or made with F, not {expression!r:.80}"
+            )
         return parse(expression, self._types)
 
     def count(self, filter: Filter | None = None, consistency: str = "Strong") -> int:

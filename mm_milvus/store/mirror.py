@@ -68,10 +68,13 @@ class Mirrors:
         self._source = source
         self._generation: str | None = None
         self._mirror: Mirror | None = None
+        self._too_large: str | None = None  # the generation of which that is known
 
     def get(self, purpose: str) -> Mirror:
         """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
         generation = self._source.generation
+        if generation == self._too_large:
+            raise self._refusal(purpose)
         if self._mirror is None or generation != self._generation:
             self._mirror = None  # two of them need not fit the memory
             self._mirror, self._generation = Mirror(self._read(purpose)), generation
@@ -81,9 +84,13 @@ class Mirrors:
         rows: list[dict[str, Any]] = []
         for row in self._source.products():
             if len(rows) == MOST_ROWS:
-                raise NotSupported(
-                    f"{purpose} on this Milvus ({self._source.capabilities.version}) takes at most "
-                    f"{MOST_ROWS:,} products, and {self._source.name!r} has more"
-                )
+                self._too_large = self._source.generation
+                raise self._refusal(purpose)
             rows.append(row)
         return rows
+
+    def _refusal(self, purpose: str) -> NotSupported:
+        return NotSupported(
+            f"{purpose} on this Milvus ({self._source.capabilities.version}) takes at most {MOST_ROWS:,} products, "
+            f"and {self._source.name!r} has more"
+        )

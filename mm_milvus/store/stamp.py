@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,12 @@ class Stamp:
     def vectors(self) -> Fusion:
         """The fusion that made the stored vectors."""
         return Fusion(self.fusion, self.image_mean, self.text_mean, self.image_weight, self.text_weight)
+
+    @property
+    def loadable_name(self) -> str:
+        """What loads the encoder again; a commit of the hub pins the model."""
+        commit = re.fullmatch(r"[0-9a-f]{40}", self.revision)
+        return f"{self.encoder}@{self.revision}" if commit else self.source or self.encoder
 
     def check_encoder(self, spec: EncoderSpec, collection: str) -> None:
         """Raises StampMismatch unless ``spec`` is the encoder of the stored vectors.

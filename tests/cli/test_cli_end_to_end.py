@@ -389,8 +389,8 @@ def test_what_is_no_file_of_queries_is_said(
 
 def test_explain_tells_signals_weights_and_how_they_mix(shop: Shop, folder: Path) -> None:
     shown = shop("query", "--image", str(folder / "red-ball.png"), "--text", "blue", "--explain").stdout
-    assert "signals: text 'blue' 0.55 · image " in shown
-    assert "red-ball.png' 0.45" in shown
+    assert "signals: text 'blue' 0.5 · image " in shown
+    assert "red-ball.png' 0.5" in shown
     assert "composition sum" in shown
     assert "bridge 0.3" in shown
     shown = shop(

@@ -47,7 +47,7 @@ def test_identity(encoder: OfflineEncoder) -> None:
     spec = encoder.spec
     assert (spec.name, spec.family, spec.joint) == ("offline", "offline", False)
     assert (spec.text_dim, spec.image_dim) == (384, 288)
-    assert (spec.weights.image, spec.weights.text) == (0.45, 0.55)
+    assert (spec.weights.image, spec.weights.text) == (0.5, 0.5)
     assert len(spec.revision) == 12
     assert spec == OfflineEncoder().spec
     assert encoder.device == "cpu"

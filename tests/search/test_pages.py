@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.routes import Candidate
 from mm_milvus.store import Collection, Store, mirror
+from tests.search.planted import SPEC, Planted
 from tests.store.conftest import DIM, stamp, unit
 
 
@@ -150,7 +152,13 @@ def test_a_reranker_has_the_last_word(shop: Shop) -> None:
     ]
     page = shop.search(Query(NEAREST, rerank=dearest, explain=True, limit=1))
     assert page[0].scores["rerank"] == page[0].score == 30.0
-    for bad in (lambda *_: [1.0], lambda _, hits: [float("nan")] * len(hits)):
+    for bad in (
+        lambda *_: [1.0],
+        lambda _, hits: [float("nan")] * len(hits),
+        lambda *_: None,
+        lambda _, hits: ["best"] * len(hits),
+        lambda _, hits: hits.clear() or [],
+    ):
         with pytest.raises(ConfigError, match="a finite score for each of the 5 hits"):
             shop.search(Query(NEAREST, rerank=bad))
     with pytest.raises(ConfigError, match="rerank is a function"):
@@ -302,9 +310,43 @@ def test_a_ranking_of_candidates_ends_with_an_error(shop: Shop, monkeypatch: pyt
         pages(shop, 2, **chosen)
     found = shop.search(Query(NEAREST, limit=5, min_score=2.0))
     assert (len(found), found.total, found.total_exact) == (0, 0, True)
-    with pytest.raises(ConfigError, match="this ranking ends after"):
-        shop.search(Query(NEAREST, min_score=-5.0, offset=3))
+    page = shop.search(Query(NEAREST, min_score=-5.0))  # its end is an answer, and said to be no exact one
+    assert (len(page), page.total, page.total_exact, page.cursor) == (3, 3, False, None)
+    assert shop.ids(min_score=-5.0, offset=3) == []
     assert shop.ids(offset=3) == pages(shop, 2)[3:] == ["d", "e"]  # Milvus' own goes on
+
+
+@pytest.mark.parametrize("combine", ["weighted", "rrf"])
+def test_hybrid_pages_are_one_ranking(shop: Shop, monkeypatch: pytest.MonkeyPatch, combine: Any) -> None:
+    """Whatever the number of candidates, with words that most products have and vectors that disagree with them."""
+    monkeypatch.setattr(routes, "_FIRST_PAGES", 12)
+    draw = np.random.default_rng(3)
+    for n in range(150):
+        words = " ".join(draw.choice(["shoe", "red", "boot", "hat", "blue"], size=int(draw.integers(1, 9))))
+        shop.collection.write([product(f"x{n:03}", float(draw.uniform(0.01, 0.9)), title=words)])
+    signals = (Signal("text", "red shoe"), Signal("vector", unit(1, 0.2)))
+    asked = Query(signals, mode="hybrid", combine=combine, alpha=0.4)
+    encoder: Any = Planted(SPEC, {"red shoe": [1.0, 0.1, 0.0, 0.0]}, {})
+    search = Searcher(shop.collection, lambda: encoder, _no_encoder)
+    whole = [hit.id for hit in search(replace(asked, limit=100))]
+    for size in (3, 7):
+        shown = [
+            hit.id for start in range(0, 98, size) for hit in search(replace(asked, limit=size, offset=start))
+        ]
+        assert shown[:98] == whole[:98]
+        page, by_cursor = search(replace(asked, limit=size)), []
+        while page.cursor is not None and len(by_cursor) < 98:
+            by_cursor += [hit.id for hit in page]
+            page = search(replace(asked, limit=size, cursor=page.cursor))
+        assert by_cursor[:98] == whole[: len(by_cursor)][:98]
+
+
+def test_cursors_of_conditions_tell_them_apart(shop: Shop) -> None:
+    query = Query(NEAREST, filter=F.price < 100, limit=1)
+    cursor = shop.search(query).cursor
+    assert shop.ids(filter=F.price < 100, limit=1, cursor=cursor) == ["b"]
+    with pytest.raises(ConfigError, match="of another query"):
+        shop.search(Query(NEAREST, filter=F.price > 5, cursor=cursor))
 
 
 def test_groups_that_are_few_among_the_best_are_looked_for(
@@ -342,7 +384,11 @@ def test_a_ranking_by_vector_ends_where_milvus_ends(shop: Shop, monkeypatch: pyt
         ),
         (Query((*NEAREST, Signal("text", "??")), mode="hybrid"), ConfigError, "words, and '??' has none"),
         (Query((*NEAREST, Signal("text", "x")), mode="text"), ConfigError, "compares words only"),
-        (Query(NEAREST, mode="fuzzy"), ConfigError, "no mode 'fuzzy'"),  # type: ignore[arg-type]
+        (
+            Query(NEAREST, mode="fuzzy"),
+            ConfigError,
+            "the mode is one of auto, vector, text, hybrid, not 'fuzzy'",
+        ),  # type: ignore[arg-type]
         (Query(NEAREST, combine="max"), ConfigError, "not 'max'"),  # type: ignore[arg-type]
         (Query(NEAREST, alpha=1.5), ConfigError, "alpha must be between 0"),
         (Query(NEAREST, min_score=float("nan")), ConfigError, "min_score must be a number"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,22 +73,35 @@ def test_what_is_nearer_to_an_unliked_product_comes_last(search: Searcher) -> No
 
 
 def test_scores_of_the_best_example_by_hand(search: Searcher) -> None:
-    page = search(
-        Query(
-            (Signal("id", "hat0", 0.5), Signal("id", "mug2", -0.1)),
-            limit=12,
-            strategy="best_score",
-            explain=True,
-        )
-    )
-    stored = {
-        id: vector[:4] for id, (vector, _, _) in search.collection.vectors([hit.id for hit in page]).items()
-    }
+    """Only the relation of the weights counts."""
+    asked = (Signal("id", "hat0", 0.5), Signal("id", "mug2", -0.1))
+    page = search(Query(asked, limit=12, strategy="best_score", explain=True))
+    found = search.collection.vectors([hit.id for hit in page])
+    stored = {id: vector[:4] for id, (vector, _, _) in found.items()}
     liked, unliked = unit(10)[:4], unit(2, 12, 2)[:4]
     for hit in page:
-        near, away = 0.5 * float(stored[hit.id] @ liked), 0.1 * float(stored[hit.id] @ unliked)
+        near, away = float(stored[hit.id] @ liked), 0.2 * float(stored[hit.id] @ unliked)
         assert hit.score == pytest.approx(near if near > away else -away, abs=1e-5)
     assert page.explain["strategy"] == "best_score"
+    assert [part["weight"] for part in page.explain["signals"]] == [0.5, -0.1]
+
+
+def test_what_is_like_neither_is_no_recommendation(tmp_path: Path) -> None:
+    """Below the mean an unliked product pushes nothing away, and draws nothing near."""
+    with Store(Settings(uri=str(tmp_path / "shop.db")), create=True) as store:
+        collection = store.create("shop", stamp(store, image_mean=np.zeros(4, np.float32)))
+        corners = {"liked": (1, 0, 0), "unliked": (0.9, 0.3, 0), "good": (0.95, 0, 0.3), "far": (-1, -0.2, 0)}
+        collection.write(
+            [
+                Row(name, "", unit(*place), True, False, {}, "", "i", "t", "a")
+                for name, place in corners.items()
+            ]
+        )
+        encoder: Any = _Encoder()
+        found = Searcher(collection, lambda: encoder, lambda: encoder)
+        page = found(Query((Signal("id", "liked"), Signal("id", "unliked", -1.0)), strategy="best_score"))
+        assert [hit.id for hit in page] == ["good", "far"]
+        assert page[1].score < 0
 
 
 def test_a_least_score_and_a_filter_go_with_it(search: Searcher) -> None:
@@ -113,20 +126,26 @@ def test_what_it_cannot_do_is_said(search: Searcher, query: Query, message: str)
 
 
 def test_a_history_fades() -> None:
-    now = time.time()
+    """From its newest product on, so that the same history gives the same answer tomorrow, and an old one any."""
+    newest = 1_780_000_000.0
     times = {
-        "new": now,
-        "month": now - 30 * DAY,
-        "iso": datetime.fromtimestamp(now - 60 * DAY, UTC).isoformat(),
-        "datetime": datetime.fromtimestamp(now - 15 * DAY, UTC),
-        "future": now + DAY,
+        "new": newest,
+        "month": newest - 30 * DAY,
+        "iso": datetime.fromtimestamp(newest - 60 * DAY, UTC).isoformat(),
+        "datetime": datetime.fromtimestamp(newest - 15 * DAY, UTC),
+        "date": datetime.fromtimestamp(newest, UTC).date(),
+        "milliseconds": (newest - 30 * DAY) * 1_000,
     }
     weights = [(id, 2.0) for id in [*times, "unknown"]]
     found = dict(faded(weights, times, 30.0))
-    expected = {"new": 2.0, "month": 1.0, "iso": 0.5, "datetime": 2**0.5, "future": 2.0, "unknown": 2.0}
+    expected = {"new": 2.0, "month": 1.0, "iso": 0.5, "datetime": 2**0.5, "milliseconds": 1.0, "unknown": 2.0}
+    assert found.pop("date") == pytest.approx(2.0, abs=0.05)
     assert found == pytest.approx(expected, abs=1e-4)
-    for bad in (0, -1, float("nan")):
+    for bad in (0, -1, float("nan"), "14", None):
         with pytest.raises(ConfigError, match="half_life must be"):
-            faded(weights, times, bad)
-    with pytest.raises(ConfigError, match="the time of 'new' must be"):
-        faded(weights, {"new": "yesterday"}, 30.0)
+            faded(weights, times, bad)  # type: ignore[arg-type]
+    for odd in ("yesterday", float("nan"), True):
+        with pytest.raises(ConfigError, match="the time of 'new' must be"):
+            faded(weights, {"new": odd}, 30.0)
+    with pytest.raises(ConfigError, match="times are a dict"):
+        faded(weights, ["new"], 30.0)  # type: ignore[arg-type]

@@ -79,6 +79,20 @@ def query_side(collection: Collection) -> tuple[np.ndarray, np.ndarray]:
     return words, unit(unit(PICTURE) - collection.stamp.image_mean)
 
 
+def composed(collection: Collection, words: np.ndarray, others: np.ndarray) -> dict[str, float]:
+    """id -> score: the words' part, and that of all else, of which little counts beyond the third highest."""
+    stored = centred(collection)
+    by_others = {id: float(vector @ others) for id, vector in stored.items()}
+    third = sorted(by_others.values())[-3]
+    return {
+        id: float(vector @ words) + min(by_others[id], third + 0.01 * max(0.0, by_others[id] - third))
+        for id, vector in stored.items()
+    }
+
+
+NOTHING = np.zeros(HALF)
+
+
 def best(scores: dict[str, float], count: int) -> list[str]:
     return sorted(scores, key=lambda id: (-round(scores[id], 6), id))[:count]
 
@@ -86,8 +100,7 @@ def best(scores: dict[str, float], count: int) -> list[str]:
 def test_a_composed_query_compares_centred_vectors(make: Shop) -> None:
     search, collection = make()
     words, shown = query_side(collection)
-    asked = np.concatenate([0.4 * shown, 0.6 * words])
-    expected = {id: float(vector @ asked) for id, vector in centred(collection).items()}
+    expected = composed(collection, np.append(NOTHING, 0.6 * words), np.append(0.4 * shown, NOTHING))
     page = search(Query((picture(), Signal("text", "red")), limit=60, explain=True))
     assert {hit.id: hit.score for hit in page} == pytest.approx(expected, abs=1e-4)
     assert [hit.id for hit in page] == best({hit.id: hit.score for hit in page}, 60)
@@ -134,7 +147,11 @@ def test_pages_go_on_behind_what_is_rescored(make: Shop, monkeypatch: pytest.Mon
         monkeypatch.setattr(room, "RESCORED", 10)
     search, collection = make()
     query = Query((picture(), Signal("text", "red")), limit=60)
-    whole = [hit.id for hit in search(query)]
+    page = search(query)
+    whole, scores = [hit.id for hit in page], [hit.score for hit in page]
+    assert scores == sorted(scores, reverse=True)  # of one scale
+    unchanged = search(replace(query, boosts=(Boost("price", "multiply"),)))
+    assert [hit.id for hit in unchanged] == whole  # no product has a price
     raw = collection.rank(search._composed(query).vector, limit=60)
     assert set(whole[:10]) == set(list(raw)[:10])
     assert whole[10:] == list(raw)[10:]
@@ -201,9 +218,8 @@ def test_a_calibrated_collection_centres_words_on_its_own_queries(make: Shop) ->
     search, collection = make(query_text_mean=own, calibrated_by=30)
     assert collection.stamp.query_text_mean == pytest.approx(own)
     shown, words = query_side(collection)[1], unit(unit(WORDS) - own)
-    asked = np.concatenate([0.4 * shown, 0.6 * words])
     page = search(Query((picture(), Signal("text", "red")), limit=60))
-    expected = {id: float(vector @ asked) for id, vector in centred(collection).items()}
+    expected = composed(collection, np.append(NOTHING, 0.6 * words), np.append(0.4 * shown, NOTHING))
     assert {hit.id: hit.score for hit in page} == pytest.approx(expected, abs=1e-4)
 
 
