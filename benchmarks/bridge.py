@@ -57,14 +57,19 @@ def report(
     texts = encoder.encode_text([row[text] for row in rows]).numpy()[~asks]
     labels = np.array([row[label] for row in rows])
     by_picture = pictures[asks] @ pictures[~asks].T  # (queries, gallery)
-    nearest = np.argsort(-by_picture, axis=1)[:, : bridge._NEAREST]
-    weights = np.take_along_axis(by_picture, nearest, 1).clip(0) ** bridge._POWER
-    words = normalise((weights[..., None] * (texts[nearest] - np.array(encoder.spec.text_mean))).sum(axis=1))
+    words = mean_of_nearest(by_picture, texts - np.array(encoder.spec.text_mean))
     by_words = words @ texts.T
     for share in SHARES:
         found = np.argsort(-((1 - share) * by_picture + share * by_words), axis=1)[:, :10]
         precision = (labels[~asks][found] == labels[asks][:, None]).mean()
         print(f"{name}, bridge {share:.1f}: P@10 {precision:.3f}", flush=True)
+
+
+def mean_of_nearest(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(queries, products) and (products, D) -> (queries, D): the bridge's mean of the nearest products' values."""
+    nearest = np.argsort(-scores, axis=1)[:, : bridge._NEAREST]
+    weights = np.take_along_axis(scores, nearest, 1).clip(0) ** bridge._POWER
+    return normalise((weights[..., None] * values[nearest]).sum(axis=1))
 
 
 def encode(encoder: Encoder, rows: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -18,11 +18,11 @@ from typing import Any
 
 import fit_offline
 import numpy as np
-from bridge import encode, rows_of
+from bridge import encode, mean_of_nearest, rows_of
 
 from mm_milvus.encoders import Encoder, load_encoder
 from mm_milvus.fusion import normalise
-from mm_milvus.search import WordIndex, bridge, rescore
+from mm_milvus.search import WordIndex, rescore
 from mm_milvus.store.tokens import tokenize_query
 
 EXTRAS = {
@@ -222,7 +222,7 @@ def similarities(
     near = by_picture.copy()
     if itself is not None:
         near[np.arange(len(near)), itself] = -9.0
-    called = nearest(near, stored - means.text)
+    called = mean_of_nearest(near, stored - means.text)
     centred_words = normalise(queries - means.query)
     raw = {
         "picture": by_picture,
@@ -237,13 +237,6 @@ def similarities(
         "bridge": called @ stored.T,
     }
     return Composed(name, raw, centred, relevant, itself)
-
-
-def nearest(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(queries, products) and (products, D) -> (queries, D): the bridge's mean of the nearest products' values."""
-    top = np.argsort(-scores, axis=1)[:, : bridge._NEAREST]
-    weights = np.take_along_axis(scores, top, 1).clip(0) ** bridge._POWER
-    return normalise((weights[..., None] * values[top]).sum(axis=1))
 
 
 # --- a stored product --------------------------------------------------------------------------------------
@@ -284,7 +277,7 @@ def missing(encoder: Encoder, set_: Photos) -> None:
         images = np.where(has_image[:, None], set_.pictures, means.image)
         by_words = queries @ stored.T
         both = has_text & has_image
-        shown = nearest(np.where(both, by_words, -9.0), images - means.image) @ images.T
+        shown = mean_of_nearest(np.where(both, by_words, -9.0), images - means.image) @ images.T
         for part in (0.0, 0.01, 0.02, 0.03, 0.05):
             scores = (1 - part) * by_words + part * shown
             top = np.argsort(-scores, axis=1)[:, :10]
@@ -294,7 +287,7 @@ def missing(encoder: Encoder, set_: Photos) -> None:
                 line += f", P@10 of those without text {np.take_along_axis(relevant, without, 1).mean():.3f}"
             print(f"{set_.name}, words, {name}, bridge {part}: {line}", flush=True)
         by_picture = set_.asked_pictures @ images.T
-        called = nearest(np.where(both, by_picture, -9.0), stored - means.text) @ stored.T
+        called = mean_of_nearest(np.where(both, by_picture, -9.0), stored - means.text) @ stored.T
         for part in (0.0, 0.3):
             top = np.argsort(-((1 - part) * by_picture + part * called), axis=1)[:, :10]
             hits = (set_.asked_classes[:, None] == set_.classes[top]).mean()

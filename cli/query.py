@@ -186,7 +186,7 @@ def _build(
     """The query that the options spell; those that are not given are left to their defaults."""
     from dataclasses import replace
 
-    from mm_milvus.arguments import fields_of
+    from mm_milvus.arguments import fields_of, pushed_away
     from mm_milvus.records import Query
 
     if given["fields"]:
@@ -195,8 +195,7 @@ def _build(
         if len(image) != 1:
             raise click.UsageError("--crop needs exactly one --image")
         image = (replace(image[0], crop=crop),)
-    half = 1.0 if given["strategy"] == "best_score" else 0.5
-    away = (replace(signal, weight=-(half if signal.weight is None else signal.weight)) for signal in unlike)
+    away = (replace(signal, weight=pushed_away(signal.weight, given["strategy"])) for signal in unlike)
     signals = (*text, *image, *id, *away)
     if not (signals or given["filter"] or given["sort"] or given["facets"]):
         raise click.UsageError("nothing to search for: give --text, --image or --id, or a --filter")

@@ -33,6 +33,7 @@ __all__ = [
     "parse_crop",
     "parse_facet",
     "parse_sort",
+    "pushed_away",
     "query_fields",
 ]
 
@@ -202,6 +203,16 @@ def as_list(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return list(value.items())
     return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
+def pushed_away(weight: float | None, strategy: str | None) -> float:
+    """The weight of an example that is not liked: half as strong as a liked one, where none is given.
+
+    By the best example it is as strong: half of a similarity would hardly ever be the higher one.
+    """
+    if weight is None:
+        return -1.0 if strategy == "best_score" else -0.5
+    return -weight
 
 
 def is_address(value: Any) -> bool:

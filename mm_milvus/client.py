@@ -16,6 +16,7 @@ from mm_milvus.arguments import (
     ids_of,
     ingest_fields,
     is_address,
+    pushed_away,
     query_fields,
 )
 from mm_milvus.config import Settings, load_settings
@@ -239,9 +240,9 @@ class Client:
         """
         from mm_milvus.search.recommend import faded
 
-        away = 1.0 if options.get("strategy") == "best_score" else 0.5
+        strategy = options.get("strategy")
         wanted = [(id, 1.0 if weight is None else weight) for id, weight in entries(as_list(like))]
-        unwanted = [(id, -(away if weight is None else weight)) for id, weight in entries(as_list(unlike))]
+        unwanted = [(id, pushed_away(weight, strategy)) for id, weight in entries(as_list(unlike))]
         if not wanted:
             raise ConfigError("recommend needs at least one product to like")
         if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):

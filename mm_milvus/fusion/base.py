@@ -81,6 +81,12 @@ class Fusion:
         """The (image, text) blocks of fused vectors (..., dim); only for ``blocks``."""
         return fused[..., : self.image_dim], fused[..., self.image_dim :]
 
+    def expected(self, query: Array) -> float | None:
+        """The inner product of a query vector (dim,) with a product of which nothing is known; only for ``blocks``."""
+        if self.name != "blocks":
+            return None
+        return float(query @ blocks(self.image_mean, self.text_mean))
+
     def query(self, image: Array | None, text: Array | None) -> Array:
         """The query vector (dim,) of an already weighted picture part and text part; None where absent.
 

@@ -52,6 +52,10 @@ class QueryEncoder:
             self._loaded = self._load()
         return self._loaded
 
+    def load(self) -> None:
+        """Loads the encoder, so that a query with pictures need not wait for it later."""
+        _ = self.encoder
+
     @property
     def smallest_side(self) -> int:
         return self.encoder.smallest_side
@@ -61,11 +65,9 @@ class QueryEncoder:
 
         def encode(places: list[int]) -> Array:
             asked = [texts[place] for place in places]
-            return (
-                self._texts.encode_query_text(asked)
-                if self._texts
-                else self._vectors("encode_query_text", asked)
-            )
+            if self._texts:
+                return self._texts.encode_query_text(asked)
+            return self.encoder.encode_query_text(asked).numpy()
 
         return self._remembered(list(texts), encode)
 
@@ -79,14 +81,11 @@ class QueryEncoder:
 
     def encode_prepared(self, pictures: Sequence[_Picture]) -> Array:
         """(N, image_dim) float32, L2-normalised, of what ``prepare`` gave; NaN for what cannot be encoded."""
-        return self._remembered(
-            [picture.key for picture in pictures],
-            lambda places: self._vectors("encode_prepared", [pictures[place].prepared for place in places]),
-        )
 
-    def _vectors(self, method: str, items: list[Any]) -> Array:
-        vectors: Array = getattr(self.encoder, method)(items).numpy()
-        return vectors
+        def encode(places: list[int]) -> Array:
+            return self.encoder.encode_prepared([pictures[place].prepared for place in places]).numpy()
+
+        return self._remembered([picture.key for picture in pictures], encode)
 
     def _remembered(self, keys: list[Any], encode: Callable[[list[int]], Array]) -> Array:
         """(N, D): of each key what is known, else what ``encode`` gives for its place."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.search.order import read_hits
 from mm_milvus.search.rescore import RESCORED
 from mm_milvus.search.routes import Candidate, by_score
 from mm_milvus.store import MAX_WINDOW
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mm_milvus.records import Hit
+    from mm_milvus.records import Hit, Query
     from mm_milvus.store import Collection
     from mm_milvus.store.filters import Filter
 
@@ -28,24 +29,28 @@ __all__ = ["Nearest"]
 class Nearest:
     """Of the products that pass ``filter``, those with the highest inner product with ``vector`` (dim,).
 
-    ``rescore`` may give the first ``RESCORED`` of them another order and other scores.
+    ``rescore`` may give the first ``RESCORED`` of them another order and other scores. Of the query, ``limit``,
+    ``offset``, ``fields`` and ``explain`` count.
     """
 
     def __init__(
         self,
         collection: Collection,
+        query: Query,
         vector: npt.NDArray[np.float32],
         filter: Filter | None,
         rescore: Callable[[Sequence[Candidate]], list[Candidate]] | None = None,
     ) -> None:
         self._collection = collection
+        self._query = query
         self._vector = vector
         self._filter = filter
         self._rescore = rescore
         self._head = RESCORED if rescore else 0
 
-    def page(self, limit: int, offset: int, fields: Sequence[str] | None) -> tuple[list[Hit], bool]:
-        """The hits of one page, and whether others follow. Raises ConfigError beyond the window of Milvus."""
+    def page(self) -> tuple[list[Hit], bool]:
+        """The hits of the page at the offset, and whether others follow. Raises ConfigError beyond Milvus' window."""
+        limit, offset = self._query.limit, self._query.offset
         if offset + limit > MAX_WINDOW:
             raise ConfigError(
                 f"offset and limit together must be at most {MAX_WINDOW:,}, got {offset + limit:,}"
@@ -58,23 +63,24 @@ class Nearest:
                 filter=self._filter,
                 limit=before + limit + after,
                 offset=offset - before,
-                fields=fields,
+                fields=self._query.fields,
             )
             page, rest = found[before : before + limit], found[before + limit :]
             if not ((before and page and _tied(found[0], page[0])) or (rest and _tied(page[-1], rest[0]))):
                 page.sort(key=by_score)
+                if self._query.explain:
+                    page = [replace(hit, scores={"vector": hit.score}) for hit in page]
                 return page, bool(rest) or (not after and len(page) == limit)
         ranked, ended = self._first(offset + limit)
-        return self._hits(ranked[offset : offset + limit], fields), not ended or len(ranked) > offset + limit
+        return self._hits(ranked[offset : offset + limit]), not ended or len(ranked) > offset + limit
 
-    def after(
-        self, last: tuple[float, str], seen: int, limit: int, fields: Sequence[str] | None
-    ) -> tuple[list[Hit], bool]:
+    def after(self, last: tuple[float, str], seen: int) -> tuple[list[Hit], bool]:
         """The hits after the place of ``last`` in the ranking, and whether others follow.
 
         ``seen`` is how many came before, by and large: what came in meanwhile shifts nothing. Raises ConfigError
         beyond the window of Milvus.
         """
+        limit = self._query.limit
         wanted = seen + limit
         while True:
             ranked, ended = self._first(min(wanted, MAX_WINDOW))
@@ -87,7 +93,7 @@ class Nearest:
                 raise ConfigError(
                     f"this ranking ends after {MAX_WINDOW:,} products; narrow the query with a filter"
                 )
-            return self._hits(rest[:limit], fields), len(rest) > limit or not ended
+            return self._hits(rest[:limit]), len(rest) > limit or not ended
 
     def _after(self, ranked: list[Candidate], last: tuple[float, str], seen: int) -> list[Candidate]:
         head = [found.id for found in ranked[: self._head]]
@@ -113,10 +119,8 @@ class Nearest:
                 return (self._rescore(ranked) if self._rescore else ranked), ended
             size = min(4 * size, MAX_WINDOW)
 
-    def _hits(self, candidates: Sequence[Candidate], fields: Sequence[str] | None) -> list[Hit]:
-        by_id = {found.id: found for found in candidates}
-        hits = self._collection.get(list(by_id), fields, self._collection.consistency)
-        return [replace(hit, score=by_id[hit.id].score, scores=by_id[hit.id].scores) for hit in hits]
+    def _hits(self, candidates: Sequence[Candidate]) -> list[Hit]:
+        return read_hits(candidates, self._collection, self._query.fields, explain=self._query.explain)
 
 
 def _tied(one: Hit | Candidate, other: Hit | Candidate) -> bool:

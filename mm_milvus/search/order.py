@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from mm_milvus.errors import ConfigError
 from mm_milvus.records import FieldType, Query
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Sort
+    from mm_milvus.records import Hit, Sort
     from mm_milvus.search.routes import Candidate
+    from mm_milvus.store import Collection
 
     Attributes = Mapping[str, Mapping[str, Any]]  # id -> attributes
 
-__all__ = ["SORTABLE", "continued", "cursor_after", "grouped", "position", "sorted_by"]
+__all__ = ["SORTABLE", "continued", "cursor_after", "grouped", "position", "read_hits", "sorted_by"]
 
 # What decides the order beside signals, filter and reranker, with its default.
 _DECIDE = {
@@ -68,6 +70,18 @@ def grouped(
         if len(group) < size:
             group.append(candidate)
     return list(groups.values())
+
+
+def read_hits(
+    candidates: Iterable[Candidate], collection: Collection, fields: Sequence[str] | None, *, explain: bool
+) -> list[Hit]:
+    """The products of the candidates with their scores, in that order; those that are gone are left out."""
+    by_id = {candidate.id: candidate for candidate in candidates}
+    found = collection.get(list(by_id), fields, collection.consistency)
+    return [
+        replace(hit, score=by_id[hit.id].score, scores=by_id[hit.id].scores if explain else {})
+        for hit in found
+    ]
 
 
 def cursor_after(query: Query, last: tuple[float, str], seen: int) -> str:

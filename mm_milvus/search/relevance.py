@@ -75,8 +75,8 @@ def _coverage(signals: Sequence[Signal], text: str) -> float:
 
 def scale(vector: Array, fusion: Fusion) -> tuple[float, float]:
     """Similarities with the document means, and with the best product there could be."""
-    if fusion.name != "blocks":
+    expected = fusion.expected(vector)
+    if expected is None:
         return 0.0, float(np.linalg.norm(vector))
     image, text = fusion.split(vector)
-    means = float(image @ fusion.image_mean + text @ fusion.text_mean)
-    return means, float(np.linalg.norm(image) + np.linalg.norm(text))
+    return expected, float(np.linalg.norm(image) + np.linalg.norm(text))

@@ -121,11 +121,10 @@ def rank(
         floor = _expected(vector, collection.stamp.vectors, by_vector)
         needed = _needed(query)
         joined = _Weighted(query.alpha, floor, by_vector, by_words, pool)
-        by_vector = by_vector | collection.inner_products(vector, joined.unknown_vectors(needed))
-        joined.by_vector = by_vector
+        joined.by_vector |= collection.inner_products(vector, joined.unknown_vectors(needed))
         unknown = joined.unknown_words(needed)
-        by_words = by_words | _score_words(word_signals(query.signals), collection, indexes, unknown)
-        joined.by_words = by_words
+        joined.by_words |= _score_words(word_signals(query.signals), collection, indexes, unknown)
+        by_vector, by_words = joined.by_vector, joined.by_words
         scores = joined.scores()
         sound = needed == _ALL or joined.is_sound(needed, scores)
         explain |= {"combine": "weighted", "alpha": query.alpha, "vector_expected": floor}
@@ -205,7 +204,7 @@ class _Weighted:
         by_words: Mapping[str, float],
         pool: int,
     ) -> None:
-        self.by_vector, self.by_words = by_vector, by_words
+        self.by_vector, self.by_words = dict(by_vector), dict(by_words)  # what is known by now
         self._alpha, self._floor = alpha, floor
         self._span = max(by_vector.values(), default=0.0) - floor
         self._most = max(by_words.values(), default=0.0)
@@ -216,10 +215,9 @@ class _Weighted:
 
     def unknown_vectors(self, needed: int) -> list[str]:
         """The products that only the words found and that may be among the ``needed`` best."""
-        at_most = self._last_vector
         others = [id for id in self.by_words if id not in self.by_vector]
         least = self._least(needed)
-        return [id for id in others if at_most + self._words_part(self.by_words[id]) >= least]
+        return [id for id in others if self._last_vector + self._words_part(self.by_words[id]) >= least]
 
     def unknown_words(self, needed: int) -> list[str]:
         """The products that only the vector found and that may be among the ``needed`` best."""
@@ -231,9 +229,9 @@ class _Weighted:
 
     def is_sound(self, needed: int, scores: Mapping[str, float]) -> bool:
         """Whether no product that neither route gave can be among the ``needed`` best."""
-        best = sorted(scores.values(), reverse=True)
         if self._all_known:
             return True
+        best = sorted(scores.values(), reverse=True)
         return len(best) >= needed and best[needed - 1] >= self._last_vector + self._last_words
 
     def scores(self) -> dict[str, float]:
@@ -244,8 +242,9 @@ class _Weighted:
 
     def _least(self, needed: int) -> float:
         """What the last of the ``needed`` best has at least."""
-        known = sorted(self.scores().values(), reverse=True)
-        return known[needed - 1] - 1e-6 if needed <= len(known) else -1.0
+        if needed > len(self.by_vector):
+            return -1.0
+        return sorted(self.scores().values(), reverse=True)[needed - 1] - 1e-6
 
     def _vector_part(self, similarity: float) -> float:
         return self._alpha * max(0.0, (similarity - self._floor) / self._span) if self._span > 0 else 0.0
@@ -259,6 +258,5 @@ def _expected(vector: Array, fusion: Fusion, by_vector: Mapping[str, float]) -> 
 
     Where the fusion has no such means, that of a product well behind the first pages.
     """
-    if fusion.name == "blocks":
-        return float(vector @ np.concatenate([fusion.image_mean, fusion.text_mean]))
-    return min(islice(by_vector.values(), _FIRST_PAGES), default=0.0)
+    expected = fusion.expected(vector)
+    return expected if expected is not None else min(islice(by_vector.values(), _FIRST_PAGES), default=0.0)

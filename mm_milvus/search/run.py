@@ -18,7 +18,7 @@ from mm_milvus.search.compose import Composed, compose, told, weigh
 from mm_milvus.search.facets import count_values
 from mm_milvus.search.indexes import Indexes
 from mm_milvus.search.nearest import Nearest
-from mm_milvus.search.order import continued, cursor_after, grouped, position, sorted_by
+from mm_milvus.search.order import continued, cursor_after, grouped, position, read_hits, sorted_by
 from mm_milvus.search.parts import signal_text
 from mm_milvus.search.recommend import best_scores
 from mm_milvus.search.relevance import at_least, relevant
@@ -78,7 +78,7 @@ class Searcher:
         if query.signals and mode_of(query) != "text":
             encoder = self._ready_encoder()
             if any(signal.kind == "image" for signal in query.signals):
-                assert encoder.encoder  # what it takes to load it is no part of the query's time
+                encoder.load()  # what that takes is no part of the query's time
         started = time.perf_counter()
         composed = self._composed(query) if _has_vector(query) else None
         if composed and mode_of(query) == "vector":
@@ -138,17 +138,13 @@ class Searcher:
         self, query: Query, composed: Composed, filter: Filter | None
     ) -> tuple[list[Hit], int, bool, str | None]:
         """By vector alone, in the order in which Milvus has them."""
-        nearest = Nearest(self.collection, composed.vector, filter, self._rescorer(composed))
+        nearest = Nearest(self.collection, query, composed.vector, filter, self._rescorer(composed))
         if query.cursor is None:
             seen = query.offset
-            hits, more = nearest.page(query.limit, query.offset, query.fields)
+            hits, more = nearest.page()
         else:
             last, seen = position(query)
-            hits, more = nearest.after(last, seen, query.limit, query.fields)
-        if query.explain:
-            hits = [replace(hit, scores={"vector": hit.score, **hit.scores}) for hit in hits]
-        elif composed.rescored:
-            hits = [replace(hit, scores={}) for hit in hits]
+            hits, more = nearest.after(last, seen)
         seen += len(hits)
         cursor = cursor_after(query, by_score(hits[-1]), seen) if more and hits else None
         ended = not more and query.cursor is None and (hits or not query.offset)
@@ -227,18 +223,7 @@ class Searcher:
         return {hit.id: hit.attributes for hit in hits}
 
     def _hits(self, query: Query, candidates: Sequence[Candidate]) -> list[Hit]:
-        by_id = {candidate.id: candidate for candidate in candidates}
-        found = self.collection.get(list(by_id), query.fields, self.collection.consistency)
-        return [
-            Hit(
-                hit.id,
-                by_id[hit.id].score,
-                hit.attributes,
-                hit.image,
-                by_id[hit.id].scores if query.explain else {},
-            )
-            for hit in found
-        ]
+        return read_hits(candidates, self.collection, query.fields, explain=query.explain)
 
     def _reranked(self, query: Query, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The best of them by the scores of the reranker; the others follow as they were."""

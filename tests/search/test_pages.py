@@ -54,27 +54,7 @@ class Shop:
 
 
 def _no_encoder() -> Any:
-    class Nothing:
-        smallest_side = 0
-
-        @property
-        def spec(self) -> Any:
-            class Spec:
-                name, revision, joint, query_text_mean = "test", "1", False, None
-
-                class weights:
-                    image, text, text_on_image, image_on_text, bridge, text_bridge = (
-                        0.5,
-                        0.5,
-                        0.0,
-                        0.0,
-                        0.0,
-                        0.0,
-                    )
-
-            return Spec
-
-    return Nothing()
+    return Planted(SPEC, {}, {})
 
 
 @pytest.fixture

@@ -12,21 +12,15 @@ import pytest
 
 from mm_milvus import Query, Signal
 from mm_milvus.config import Settings
-from mm_milvus.encoders.base import EncoderSpec
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import Row
 from mm_milvus.search import Searcher
 from mm_milvus.search.recommend import faded
 from mm_milvus.store import Store
-from tests.store.conftest import DIM, stamp, unit
+from tests.search.planted import SPEC, Planted
+from tests.store.conftest import stamp, unit
 
-SPEC = EncoderSpec("test", "1", "test", DIM // 2, DIM // 2, False, "none", 10, 300)
 DAY = 86_400.0
-
-
-class _Encoder:
-    spec = SPEC
-    smallest_side = 0
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +38,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searcher]:
         ]  # fmt: skip
         collection.write(rows)
         collection.flush()
-        encoder: Any = _Encoder()
+        encoder: Any = Planted(SPEC, {}, {})
         yield Searcher(collection, lambda: encoder, lambda: encoder)
 
 
@@ -97,7 +91,7 @@ def test_what_is_like_neither_is_no_recommendation(tmp_path: Path) -> None:
                 for name, place in corners.items()
             ]
         )
-        encoder: Any = _Encoder()
+        encoder: Any = Planted(SPEC, {}, {})
         found = Searcher(collection, lambda: encoder, lambda: encoder)
         page = found(Query((Signal("id", "liked"), Signal("id", "unliked", -1.0)), strategy="best_score"))
         assert [hit.id for hit in page] == ["good", "far"]
