@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from mm_milvus.errors import ConfigError
 from mm_milvus.search.boost import DAY, seconds_of
 from mm_milvus.search.relevance import scale
-from mm_milvus.search.routes import POOL, Candidate, Ranking, by_score
+from mm_milvus.search.routes import Candidate, Ranking, by_score
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,7 +48,7 @@ def faded(
 
 def _time_of(id: str, given: Time) -> float:
     """Unix seconds."""
-    seconds = given.timestamp() if isinstance(given, datetime) else seconds_of(given)
+    seconds = seconds_of(given)
     if seconds is None:
         raise ConfigError(f"the time of {id!r} must be Unix seconds or an ISO date, got {given!r}")
     return seconds
@@ -71,7 +71,7 @@ def best_scores(
     ids = list(dict.fromkeys(id for ranked in found for id in ranked))
     stored = collection.vectors(ids, collection.consistency)
     ids = [id for id in ids if id in stored]
-    complete = all(len(ranked) < min(pool, POOL) for ranked in found)
+    complete = all(len(ranked) < pool for ranked in found)
     if not ids:
         return Ranking([], complete)
     lowest, highest = np.array([scale(vector, collection.stamp.vectors) for vector in vectors]).T
