@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError, FilterError, InvalidValue
+from mm_milvus.errors import ConfigError, FilterError, InvalidValue, StoreError
 from mm_milvus.records import Hit, Row
+from mm_milvus.store.counts import Counts
 from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
+from mm_milvus.store.generation import Generation
 from mm_milvus.store.limits import check_row
 from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.packing import Packer
@@ -46,10 +47,7 @@ FILTERED_EF = 1_024
 MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
 _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
-_REMEMBERED = 64  # counts
 _PAGE = 1_000  # rows with all their attributes: up to 130 kB each
-_MOMENT = 0.02  # seconds
-_GENERATION = "mm.generation"  # a property of the collection
 _JOURNAL = [column for column in COLUMNS if column not in ("text", "mm_image")]
 
 
@@ -82,10 +80,8 @@ class Collection:
         self._unpacker = Unpacker(stamp)
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
         self._mirrors = Mirrors(self)
-        self._counts: dict[Filter | None, tuple[int, bool]] = {}
-        self._counted: str | None = None  # the generation of the counts
-        self._generation: tuple[str | None, float] = (None, 0.0)  # and when it was asked for
-        self._changing = False  # rows were written since the last flush
+        self._generation = Generation(link, name, settings.timeout)
+        self._counts = Counts(self._generation.text, self._bounded_count)
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -96,9 +92,8 @@ class Collection:
         promises that none of the ids is stored yet, which spares a server the search for them. Raises StoreError when
         Milvus fails for a reason that lies in no row; some of the rows may be stored then.
         """
-        if rows and not self._changing:
-            self._changing = True
-            self._renew_generation()
+        if rows:
+            self._generation.begin()
         return self._writer.write(rows, new=new)
 
     def refusal(self, row: Row) -> str | None:
@@ -117,9 +112,12 @@ class Collection:
                 client.flush(self.name, timeout=self._settings.timeout)
 
         self._call("flush", flush)
-        if self._changing:
-            self._changing = False
-            self._renew_generation()
+        self._generation.settle()
+
+    def settle(self) -> None:
+        """Lets others see what was written, where no ``flush`` will follow. Does nothing while Milvus is away."""
+        with suppress(StoreError):
+            self._generation.settle(patient=False)
 
     def delete(self, filter: Filter) -> int:
         """Deletes the products that pass and says how many there were."""
@@ -140,33 +138,12 @@ class Collection:
                 client.delete(self.name, filter=expression, timeout=self._settings.timeout)
 
         self._call("delete from", delete)
-        self._renew_generation()
-
-    def _renew_generation(self) -> None:
-        self._generation = None, 0.0
-        properties = {_GENERATION: uuid.uuid4().hex}
-        self._call(
-            "note a change of",
-            lambda client: client.alter_collection_properties(
-                self.name, properties=properties, timeout=self._settings.timeout
-            ),
-        )
+        self._generation.renew()
 
     @property
     def generation(self) -> str:
-        """Another text after every change made with this package; an ingest changes it as it begins and as it ends.
-
-        One query asks several times: what was told a moment ago is not asked for again.
-        """
-        told, asked = self._generation
-        if told is None or time.monotonic() - asked > _MOMENT:
-            described = self._call(
-                "describe",
-                lambda client: client.describe_collection(self.name, timeout=self._settings.timeout),
-            )
-            told = str(described.get("properties", {}).get(_GENERATION, ""))
-            self._generation = told, time.monotonic()
-        return told
+        """Another text after every change made with this package; see ``store.generation``."""
+        return self._generation.text()
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -201,20 +178,11 @@ class Collection:
         """
         if not self.capabilities.lite:
             return self.count(filter, self.consistency), True
-        return self._remembered_count(filter)
+        return self._counts.get(filter)
 
     def lacks(self, flag: str) -> bool:
         """Whether a product has nothing there: ``flag`` is "has_image" or "has_text". Remembered like a total."""
-        return self._remembered_count(self.parse(f"not {flag}"))[0] > 0
-
-    def _remembered_count(self, filter: Filter | None) -> tuple[int, bool]:
-        generation = self.generation
-        if self._changing or generation != self._counted or len(self._counts) > _REMEMBERED:
-            self._counts.clear()
-            self._counted = generation
-        if filter not in self._counts:
-            self._counts[filter] = self._bounded_count(filter)
-        return self._counts[filter]
+        return self._counts.get(self.parse(f"not {flag}"))[0] > 0
 
     def _bounded_count(self, filter: Filter | None) -> tuple[int, bool]:
         if filter is None:
