@@ -352,7 +352,7 @@ class Client:
         return self._store
 
     def _open(self) -> Collection:
-        if self._collection is None:
+        if self._collection is None or self._collection.outdated:
             self._collection = self._connect().open(self.settings.collection)
         return self._collection
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError, FilterError, InvalidValue, StoreError
+from mm_milvus.errors import CollectionNotFound, ConfigError, FilterError, InvalidValue, StoreError
 from mm_milvus.records import Hit, Row
 from mm_milvus.store.counts import Counts
 from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
@@ -21,6 +21,7 @@ from mm_milvus.store.packing import Packer
 from mm_milvus.store.resolve import resolved
 from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
+from mm_milvus.store.stamp import STAMP_PROPERTY, Stamp
 from mm_milvus.store.unpacking import Unpacker
 from mm_milvus.store.write import RowWriter, turn
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from mm_milvus.config import Settings
     from mm_milvus.store.capabilities import Capabilities
     from mm_milvus.store.link import Link
-    from mm_milvus.store.stamp import Stamp
 
     Array = npt.NDArray[np.float32]
     T = TypeVar("T")
@@ -48,6 +48,7 @@ MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
 _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
 _PAGE = 1_000  # rows with all their attributes: up to 130 kB each
+_STAMP_SECONDS = 1.0  # how old what is known of the stamp may be, on a server
 _JOURNAL = [column for column in COLUMNS if column not in ("text", "mm_image")]
 
 
@@ -67,10 +68,11 @@ class Collection:
     """An open, loaded collection. Obtained from ``Store.open`` or ``Store.create``."""
 
     def __init__(
-        self, link: Link, name: str, stamp: Stamp, capabilities: Capabilities, settings: Settings
+        self, link: Link, name: str, stamp_text: str, capabilities: Capabilities, settings: Settings
     ) -> None:
         self.name = name
-        self.stamp = stamp
+        self.stamp = stamp = Stamp.from_json(stamp_text, name)
+        self._stamp_text = stamp_text
         self.capabilities = capabilities
         self._link = link
         self._settings = settings
@@ -144,6 +146,18 @@ class Collection:
     def generation(self) -> str:
         """Another text after every change made with this package; see ``store.generation``."""
         return self._generation.text()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it has to be opened again: others gave it another stamp, dropped it or made another of that name.
+
+        A server is asked once a second; Milvus Lite, which is asked for the generation anyway, each time.
+        """
+        try:
+            properties = self._generation.properties(0.0 if self.capabilities.lite else _STAMP_SECONDS)
+        except CollectionNotFound:
+            return True
+        return properties.get(STAMP_PROPERTY) != self._stamp_text
 
     # --- reading -------------------------------------------------------------------------------------------
 

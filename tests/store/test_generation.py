@@ -23,6 +23,7 @@ def test_nothing_stays_stale_after_a_writer_that_never_came_to_its_end(
     reader = store.open(collection.name)
     assert rows_of(reader) == []
     collection.write([row("a", title="x")])
+    time.sleep(0.1)
     assert (rows_of(reader), reader.lacks("has_text"), reader.total(None)[0]) == (["a"], False, 1)
     collection.write([row("b")])  # and no flush ever follows
     deadline = time.monotonic() + 10
