@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from mm_milvus.store import Collection, Stamp, Store
     from mm_milvus.store.filters import Condition
 
-__all__ = ["Client", "CollectionInfo", "IngestOptions", "QueryOptions"]
+__all__ = ["CLOSED", "Client", "CollectionInfo", "IngestOptions", "QueryOptions"]
+
+CLOSED = "this client is closed; make another one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,11 @@ class CollectionInfo:
 
 
 class Client:
-    """One collection of products. Use it as a context manager; nothing is opened before the first call.
+    """One collection of products. Use it as a context manager, once; nothing is opened before the first call.
 
     ``uri`` is the path of an embedded database or the URL of a Milvus server. ``config`` is a file to read settings
     from, or ready Settings; without it ``mm-milvus.toml`` and ``MM_MILVUS_*`` count, as on the command line.
-    A client is not made to be shared between threads.
+    A client is not made to be shared between threads. Calls after ``close`` raise ConfigError.
     """
 
     def __init__(
@@ -85,8 +87,13 @@ class Client:
         self._searcher: Searcher | None = None
         self._reader: MediaReader | None = None
         self._encoders: dict[str, list[Encoder]] = {}
+        self._entered = self._closed = False
 
     def __enter__(self) -> Self:
+        self._check_open()
+        if self._entered:
+            raise ConfigError("this client was entered already; one `with` holds it")
+        self._entered = True
         return self
 
     def __exit__(
@@ -95,7 +102,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; an embedded database can then be opened by another process."""
+        """Closes the client and its connection; an embedded database can then be opened by another process."""
+        self._closed = True
         self._collection = self._searcher = None
         if self._store is not None:
             self._store.close()
@@ -134,7 +142,7 @@ class Client:
         encoders = self._replicas(stamp)
         self._connect(create=True)
         self._collection = None  # the ingest may change its schema
-        waits = _Waits(on_wait)
+        waits = ingest.CountedWaits(on_wait)
         retry = settings.retry_seconds
         with Store(settings, create=True, retry_seconds=retry, on_wait=waits) as store:
             waits.stop = store.stop_waiting
@@ -181,6 +189,7 @@ class Client:
         """What ``ingest`` would do: mapping, schema, text template, first rejects. Does not touch Milvus."""
         from mm_milvus import ingest
 
+        self._check_open()
         return ingest.preview(source, self.settings.replace(**ingest_fields(options)))
 
     # --- products out --------------------------------------------------------------------------------------
@@ -344,9 +353,14 @@ class Client:
 
     # --- inside --------------------------------------------------------------------------------------------
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigError(CLOSED)
+
     def _connect(self, *, create: bool = False) -> Store:
         from mm_milvus.store import Store
 
+        self._check_open()
         if self._store is None:
             self._store = Store(self.settings, create=create)
         return self._store
@@ -400,17 +414,3 @@ def _drop_if_empty(store: Store, report: IngestReport | None) -> None:
     """Of a new collection: the stamp would keep a wrong mapping's choice of texts for ever."""
     if report is not None and not report.written:
         store.drop(report.collection)
-
-
-class _Waits:
-    """Counts how often Milvus had to be asked again, and passes the line on."""
-
-    def __init__(self, tell: Callable[[str], None] | None) -> None:
-        self.count = 0
-        self.stop: Callable[[], None] = lambda: None
-        self._tell = tell
-
-    def __call__(self, line: str) -> None:
-        self.count += 1
-        if self._tell is not None:
-            self._tell(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +177,27 @@ def test_a_dry_run_stores_nothing(tmp_path: Path) -> None:
     with Client(tmp_path / "x.db") as shop, pytest.raises(ConfigError, match=r"preview\(\)"):
         shop.ingest(tmp_path / "c.jsonl", dry_run=True)
     assert not (tmp_path / "x.db").exists()
+
+
+def test_a_closed_client_stays_closed(tmp_path: Path) -> None:
+    (tmp_path / "catalog.jsonl").write_text('{"id": "a", "title": "red"}', encoding="utf-8")
+    shop = Client(tmp_path / "shop.db")
+    with shop:
+        shop.ingest(tmp_path / "catalog.jsonl")
+        with pytest.raises(ConfigError, match="entered already"), shop:
+            pass
+        assert shop.count() == 1
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: shop.query("red"),
+        lambda: shop.get("a"),
+        shop.count,
+        shop.info,
+        shop.collections,
+        lambda: shop.ingest(tmp_path / "catalog.jsonl"),
+        lambda: shop.preview(tmp_path / "catalog.jsonl"),
+        shop.__enter__,
+    )
+    for call in calls:
+        with pytest.raises(ConfigError, match=r"^this client is closed; make another one$"):
+            call()
+    shop.close()  # again does no harm
