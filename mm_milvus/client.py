@@ -18,8 +18,8 @@ from mm_milvus.arguments import (
     is_address,
     pushed_away,
     query_fields,
+    settings_of,
 )
-from mm_milvus.config import Settings, load_settings
 from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound, TooManyRejects
 from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mm_milvus.arguments import Entries
+    from mm_milvus.config import Settings
     from mm_milvus.encoders.base import Encoder, QueryTexts
     from mm_milvus.ingest import Preview
     from mm_milvus.media import MediaReader
@@ -74,13 +75,8 @@ class Client:
         device: str | None = None,
         config: Settings | str | os.PathLike[str] | None = None,
     ) -> None:
-        base = config if isinstance(config, Settings) else load_settings(config)
-        self.settings = base.replace(
-            uri=None if uri is None else os.fspath(uri),
-            collection=collection,
-            token=token,
-            encoder=encoder,
-            device=device,
+        self.settings = settings_of(
+            config, uri, collection=collection, token=token, encoder=encoder, device=device
         )
         self._store: Store | None = None
         self._collection: Collection | None = None
@@ -222,6 +218,8 @@ class Client:
             *(Signal("image", value, weight, part) for value, weight in entries(image)),
             *(Signal("id", value, weight) for value, weight in entries(id)),
         )
+        if part is not None and all(signal.crop is None for signal in signals):
+            raise ConfigError("crop cuts the query picture; give an image, too")
         return self.search(Query(signals, **query_fields(options)))
 
     def similar(self, id: str, **options: Unpack[QueryOptions]) -> Page:
@@ -256,7 +254,7 @@ class Client:
             raise ConfigError("recommend needs at least one product to like")
         if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):
             raise ConfigError("the weights of like and unlike are above 0")
-        examples = faded(wanted + unwanted, {} if times is None else times, half_life)
+        examples = faded(wanted + unwanted, times, half_life)
         if skip_missing:
             stored = self._open().stored([id for id, _ in examples])
             examples = [(id, weight) for id, weight in examples if id in stored] or examples

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
+
+from mm_milvus.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,7 +186,10 @@ class Facet:
     bounds: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bounds", tuple(self.bounds))  # facets are keys of caches
+        bounds: Any = self.bounds
+        if isinstance(bounds, str) or not isinstance(bounds, Iterable):
+            raise ConfigError(f"the bounds of a facet are a list of numbers, not {bounds!r:.80}")
+        object.__setattr__(self, "bounds", tuple(bounds))  # facets are keys of caches
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from mm_milvus import Client, F
-from mm_milvus.errors import ConfigError, EncoderError, FilterError, ProductNotFound, StampMismatch
+from mm_milvus import Client, F, Facet
+from mm_milvus.errors import (
+    ConfigError,
+    EncoderError,
+    FilterError,
+    MmMilvusError,
+    ProductNotFound,
+    StampMismatch,
+    UnknownField,
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +71,22 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
         ({"image": "x.jpg", "crop": "1,2,3,0"}, "width and height must be at least 1"),
         ({"text": "x", "exclude": [5]}, "ids are strings, got 5"),
         ({"text": "x", "group_by": ["price"]}, "group_by is the name of one attribute"),
+        ({"text": "x", "crop": (1, 2, 3, 4)}, "crop cuts the query picture; give an image, too"),
+        ({"text": "x", "group_size": 3}, "give group_by, too"),
+        ({"text": "x", "rerank_size": 10}, "give rerank, too"),
+        ({"id": "0", "alpha": 0.8}, "alpha says how .* 'hybrid'; the mode of this query is vector"),
+        (
+            {"text": "x", "mode": "text", "alpha": 0.8},
+            "alpha says how .* 'hybrid'; the mode of this query is text",
+        ),
+        ({"sort": "price", "combine": "rrf"}, "the mode of this query is none"),
+        ({"id": "0", "combine": "rrf"}, "combine says how .* 'hybrid'; the mode of this query is vector"),
+        ({"id": "0", "bridge": 0.5}, "the bridge leads from a picture, or from words alone"),
+        (
+            {"text": "x", "mode": "text", "bridge": 0.5},
+            "the bridge leads from a picture, or from words alone",
+        ),
+        ({"sort": "price", "bridge": 0.5}, "the bridge leads from a picture, or from words alone"),
     ],
 )
 def test_a_wrong_argument_is_one_line(shop: Client, arguments: dict[str, Any], message: str) -> None:
@@ -124,6 +148,54 @@ def test_options_may_be_written_as_on_the_command_line(shop: Client) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             shop.query("shirt", **arguments)  # type: ignore[arg-type]
+
+
+def test_options_that_decide_something_are_taken(shop: Client) -> None:
+    assert shop.query("red", alpha=0.8, bridge=0.5).hits
+    assert shop.query("red", combine="rrf", alpha=0.5).hits
+    assert shop.query(id="0", bridge=0, alpha=0.5).hits  # as they are without them
+    assert shop.recommend("0", half_life=14, times={}).hits
+    with pytest.raises(ConfigError, match="half_life .* give times, too"):
+        shop.recommend("0", half_life=14)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"facets": "prise"}, "cannot count the values of 'prise': 'products' has no such attribute"),
+        ({"sort": "-Prices"}, "cannot sort by 'Prices': 'products' has no such attribute"),
+        ({"group_by": "pric"}, "cannot group by 'pric': 'products' has no such attribute"),
+        ({"boosts": "multiply:rpice"}, "cannot boost by 'rpice': 'products' has no such attribute"),
+        ({"fields": "pirce"}, "'products' has no attribute 'pirce'"),
+    ],
+)
+def test_a_misspelt_attribute_is_told_its_name(shop: Client, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MmMilvusError) as caught:
+        shop.query("red", **options)
+    assert str(caught.value) == f"{message}; did you mean 'price'?"
+
+
+def test_an_attribute_like_no_other_is_told_all_of_them(shop: Client) -> None:
+    with pytest.raises(UnknownField, match="no such attribute; it has title, price$"):
+        shop.query("red", facets="xyz")
+
+
+@pytest.mark.parametrize("bounds", [5, "50,100", None])
+def test_bounds_of_a_facet_are_a_list(bounds: Any) -> None:
+    with pytest.raises(ConfigError, match="the bounds of a facet are a list of numbers, not "):
+        Facet("price", bounds=bounds)
+
+
+def test_what_no_client_can_be_made_of_is_one_line() -> None:
+    wrong: Any = 5
+    with pytest.raises(
+        ConfigError, match="^uri is the path of an embedded database or the URL of a server, not 5$"
+    ):
+        Client(wrong)
+    with pytest.raises(ConfigError, match="^config is the path of a settings file, or Settings, not 5$"):
+        Client(config=wrong)
+    with pytest.raises(ConfigError, match="bad value for 'collection' in Settings"):
+        Client(collection=wrong)
 
 
 def test_a_search_takes_a_query(shop: Client) -> None:
