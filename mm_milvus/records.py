@@ -147,7 +147,11 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """Order by an attribute (a number, a text or a flag), or by "score". Products without a value come last."""
+    """Order by an attribute (a number, a text or a flag). Products without a value come last.
+
+    "score" is the query's own, unless the collection has an attribute of that name: then it is that one, and what is
+    equal in it stays in the order of the query.
+    """
 
     field: str
     descending: bool = False

@@ -273,3 +273,17 @@ def test_a_closed_client_stays_closed(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"^this client is closed; make another one$"):
             call()
     shop.close()  # again does no harm
+
+
+def test_an_attribute_called_score_can_be_sorted_by(tmp_path: Path) -> None:
+    rows = [
+        {"id": id, "title": f"{id} mug", "score": score}
+        for id, score in (("red", 2), ("blue", 9), ("old", 5))
+    ]
+    (tmp_path / "catalog.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with Client(tmp_path / "shop.db") as shop:
+        shop.ingest(tmp_path / "catalog.jsonl")
+        for signals in ({}, {"text": "red mug"}):
+            assert [hit.id for hit in shop.query(sort="-score", **signals)] == ["blue", "old", "red"]
+        assert [hit.id for hit in shop.query(sort="score", filter="score > 2")] == ["old", "blue"]
+        assert shop.query("red mug")[0].id == "red"

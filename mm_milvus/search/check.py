@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from mm_milvus.catalog.names import nearest
 from mm_milvus.errors import ConfigError, UnknownField
 from mm_milvus.records import Boost, Facet, FieldType, Query, Sort
 from mm_milvus.search.facets import COUNTABLE
-from mm_milvus.search.order import SORTABLE
+from mm_milvus.search.order import SORTABLE, by_relevance
 from mm_milvus.search.routes import POOL, mode_of
 from mm_milvus.store.filters import Condition
 
@@ -148,7 +148,7 @@ def _check_fields(query: Query, collection: Collection) -> None:
     known = [*types, "text"]
     if unknown := [name for name in query.fields or () if name not in known]:
         raise ConfigError(f"{collection.name!r} has no attribute {unknown[0]!r}{nearest(unknown[0], known)}")
-    for use, name, kinds in _uses(query):
+    for use, name, kinds in _uses(query, types):
         if name not in types:
             hint = nearest(name, types) if types else "; it has none"
             raise UnknownField(f"cannot {use} {name!r}: {collection.name!r} has no such attribute{hint}")
@@ -158,11 +158,11 @@ def _check_fields(query: Query, collection: Collection) -> None:
         _check_facet(facet, types[facet.field])
 
 
-def _uses(query: Query) -> Iterator[tuple[str, str, tuple[FieldType, ...]]]:
+def _uses(query: Query, types: Mapping[str, FieldType]) -> Iterator[tuple[str, str, tuple[FieldType, ...]]]:
     for sort in query.sort:
         if not isinstance(sort, Sort):
             raise ConfigError(f"a sort is a Sort, got {sort!r}")
-        if sort.field != "score":
+        if not by_relevance(sort, types):
             yield "sort by", sort.field, SORTABLE
         elif not query.signals:
             raise ConfigError("there is no score to sort by: the query has no signals")
