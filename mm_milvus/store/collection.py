@@ -327,6 +327,10 @@ class Collection:
         """All products in memory. Raises NotSupported for too many of them; ``purpose`` stands in the message."""
         return self._mirrors.get(purpose)
 
+    def has_mirror(self, mirror: Mirror) -> bool:
+        """Whether ``mirror`` would give this one."""
+        return self._mirrors.has(mirror)
+
     def vectors(self, ids: Sequence[str], consistency: str = "Strong") -> dict[str, tuple[Array, bool, bool]]:
         """id -> (stored vector (dim,), has_image, has_text); float32 vectors come back bit for bit."""
         rows = self._look_up(ids, ["id", "fused", "has_image", "has_text"], consistency)

@@ -74,7 +74,7 @@ class Mirrors:
     def get(self, purpose: str) -> Mirror:
         """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
         generation = self._source.generation
-        if self._reading is None or not self._reading.holds(generation):
+        if not self._holds(generation):
             self._mirror = self._reading = None  # two of them need not fit the memory
             began = time.monotonic()
             self._mirror = self._read()
@@ -82,6 +82,13 @@ class Mirrors:
         if self._mirror is None:
             raise self._refusal(purpose)
         return self._mirror
+
+    def has(self, mirror: Mirror) -> bool:
+        """Whether ``get`` would give this one, so that what was made of it is worth keeping."""
+        return mirror is self._mirror and self._holds(self._source.generation)
+
+    def _holds(self, generation: str) -> bool:
+        return self._reading is not None and self._reading.holds(generation)
 
     def _read(self) -> Mirror | None:
         rows: list[dict[str, Any]] = []
