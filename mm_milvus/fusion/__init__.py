@@ -1,10 +1,11 @@
 """Fusion: image and text vectors of a product become the one vector that is searched."""
 
-from mm_milvus.fusion.base import Fusion, FusionName
+from mm_milvus.fusion.base import UNTRAINED, Fusion, FusionName
 from mm_milvus.fusion.functions import blocks, fill_missing, hadamard, normalise, slerp, weighted_sum
-from mm_milvus.fusion.head import Head, HeadConfig, HeadKind, is_head, load_head
+from mm_milvus.fusion.head import Head, HeadConfig, HeadKind, load_head
 
 __all__ = [
+    "UNTRAINED",
     "Fusion",
     "FusionName",
     "Head",
@@ -13,7 +14,6 @@ __all__ = [
     "blocks",
     "fill_missing",
     "hadamard",
-    "is_head",
     "load_head",
     "normalise",
     "slerp",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Head", "HeadConfig", "HeadKind", "is_head", "load_head"]
+__all__ = ["Head", "HeadConfig", "HeadKind", "load_head"]
 
 HeadKind = Literal["linear", "attention", "gated", "sum", "product"]
 CONFIG_FILE = "config.json"
@@ -76,7 +76,7 @@ class HeadConfig:
         if self.kind == "gated":
             found |= {"gate": (2 * self.dim, self.image_dim + self.text_dim), "gate_bias": (2 * self.dim,)}
         if self.kind == "attention":
-            found |= {name: (self.dim, self.dim) for name in ("queries", "keys", "values", "out")}
+            found |= dict.fromkeys(("queries", "keys", "values", "out"), (self.dim, self.dim))
         return found
 
 
@@ -149,7 +149,8 @@ class Head:
         image = image if norms[0] else self.image_mean
         text = text if norms[1] else self.text_mean
         both = np.ones((1, 2), np.bool_)
-        return np.float32(sum(norms)) * self._forward("query", image[None], text[None], both)[0]
+        found = self._forward("query", image[None], text[None], both)[0]
+        return np.asarray(sum(norms) * found, np.float32)
 
     def _alone(self, part: Array, norm: float, modality: int) -> Array:
         """One modality of a query, as long as its weight."""
@@ -157,9 +158,9 @@ class Head:
             return np.zeros(self.config.dim, np.float32)
         other = np.zeros((1, (self.config.text_dim, self.config.image_dim)[modality]), np.float32)
         unit = (part / np.float32(norm))[None]
-        tokens = (unit, other) if modality == 0 else (other, unit)
+        image, text = (unit, other) if modality == 0 else (other, unit)
         present = np.array([[modality == 0, modality == 1]])
-        return np.float32(norm) * self._forward("query", *tokens, present)[0]
+        return np.asarray(norm * self._forward("query", image, text, present)[0], np.float32)
 
     def _forward(self, side: str, image: Array, text: Array, present: npt.NDArray[np.bool_]) -> Array:
         """(N, D_image), (N, D_text) and (N, 2) -> (N, dim) of unit norm."""
@@ -229,11 +230,6 @@ def _attend(tokens: Array, present: npt.NDArray[np.bool_], weights: Mapping[str,
     shares = _softmax(np.where(present[:, None, None, :], scores, -np.inf), axis=-1)
     seen = (shares @ parts["values"]).transpose(0, 2, 1, 3).reshape(count, width, dim)
     return np.asarray(seen @ weights["out"].T)
-
-
-def is_head(name: str) -> bool:
-    """Whether the name of a fusion is the path of a folder, and not one of the untrained ones."""
-    return os.sep in name or Path(name).expanduser().is_dir()
 
 
 def load_head(folder: str | os.PathLike[str]) -> tuple[Head, str]:

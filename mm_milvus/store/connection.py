@@ -142,7 +142,7 @@ class Store:
 
     def open(self, name: str) -> Collection:
         """Raises CollectionNotFound, or StoreError for a collection that mm-milvus did not make."""
-        stamp = self._stamp(name)
+        stamp = self._stamp(name).located(self.settings.fusion)
         self._link.call(
             f"cannot load the collection {name!r}",
             lambda client: client.load_collection(name, timeout=self.settings.timeout),
