@@ -215,8 +215,9 @@ catalog_options = compose(
 ingest_options = compose(
     setting(
         "--fusion",
-        type=click.Choice(["blocks", "sum", "product"]),
-        help="How picture and text become one vector. Default: that of the collection, blocks for a new one.",
+        metavar="NAME|DIR",
+        help="How picture and text become one vector: blocks, sum, product, or the folder of a trained fusion. "
+        "Default: that of the collection, blocks for a new one.",
     ),
     setting(
         "--image-weight", type=float, metavar="W", help="Picture's share in the fusion sum. Default: 0.5."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mm_milvus.arguments import (
@@ -335,8 +335,7 @@ class Client:
             stamp.check_encoder(encoder.spec, self.settings.collection)
             mean, count = query_mean(texts, encoder)
         now = self._connect().open(self.settings.collection).stamp  # an ingest may have added attributes
-        changed = replace(now, query_text_mean=mean, calibrated_by=count)
-        self._connect().restamp(self.settings.collection, changed)
+        self._connect().restamp(self.settings.collection, now.recalibrated(mean, count))
         self._collection = None
         return count
 

@@ -40,6 +40,19 @@ def _pairs(value: Any) -> Any:
     return {key.strip(): item.strip() for key, _, item in pairs}
 
 
+def _fusion(value: Any) -> Any:
+    """A name, or the folder of a trained fusion; what is in that shows when it is read."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str) or value in ("blocks", "sum", "product"):
+        return value
+    if os.sep not in value and not Path(value).expanduser().is_dir():
+        raise ValueError(
+            "expected 'blocks', 'sum', 'product' or the folder of a trained fusion (mm-milvus train)"
+        )
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Mapped = Annotated[dict[str, str], BeforeValidator(_pairs)]
 Typed = Annotated[dict[str, FieldType], BeforeValidator(_pairs)]
@@ -78,8 +91,9 @@ class Settings(BaseModel):
         False, description="compile the model with torch.compile; worth it for long ingests"
     )
     # fusion
-    fusion: Literal["blocks", "sum", "product"] | None = Field(
-        None, description="blocks, sum or product: how picture and text become one vector"
+    fusion: Annotated[str | None, BeforeValidator(_fusion)] = Field(
+        None,
+        description="blocks, sum, product or the folder of a trained one: how picture and text become one vector",
     )
     image_weight: float | None = Field(
         None, ge=0, le=1e6, description="picture's weight in the fusion sum (0.5)"
@@ -202,7 +216,9 @@ def _problem(error: ValidationError, source: str) -> ConfigError:
     if problem["type"] == "extra_forbidden":
         return ConfigError(f"unknown setting {key!r} in {source}{_nearest(key)}")
     got = "" if key == "token" else f", got {problem['input']!r}"  # a secret is not shown
-    return ConfigError(f"bad value for {key!r} in {source}: {problem['msg']}{got}")
+    return ConfigError(
+        f"bad value for {key!r} in {source}: {problem['msg'].removeprefix('Value error, ')}{got}"
+    )
 
 
 def _nearest(name: str, *, variable: bool = False) -> str:

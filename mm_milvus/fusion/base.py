@@ -10,6 +10,7 @@ import numpy as np
 
 from mm_milvus.errors import FusionError
 from mm_milvus.fusion.functions import blocks, fill_missing, hadamard, weighted_sum
+from mm_milvus.fusion.head import Head
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Fusion", "FusionName"]
+__all__ = ["UNTRAINED", "Fusion", "FusionName"]
 
-FusionName = Literal["blocks", "sum", "product"]
+FusionName = Literal["blocks", "sum", "product", "head"]
+UNTRAINED: tuple[FusionName, ...] = ("blocks", "sum", "product")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +38,18 @@ class Fusion:
     text_mean: Array
     image_weight: float = 0.5
     text_weight: float = 0.5
+    head: Head | None = None  # of the fusion "head": a trained one
 
     @staticmethod
     def check(
         name: FusionName, spec: EncoderSpec, image_weight: float = 0.5, text_weight: float = 0.5
     ) -> None:
         """Raises FusionError where the fusion has no meaning for the encoder."""
-        if name != "blocks" and not (spec.joint and spec.image_dim == spec.text_dim):
+        if name in ("sum", "product") and not (spec.joint and spec.image_dim == spec.text_dim):
             raise FusionError(
                 f"the fusion {name!r} needs pictures and texts in one space, but the encoder {spec.name!r} "
                 f"gives {spec.image_dim} and {spec.text_dim} dimensions of two separate spaces; "
-                "use 'blocks', or a trained fusion such as 'linear'"
+                "use 'blocks', or a trained fusion such as linear (mm-milvus train)"
             )
         if name == "sum" and image_weight + text_weight == 0:
             raise FusionError("the fusion 'sum' needs an image_weight or a text_weight above 0")
@@ -62,11 +65,22 @@ class Fusion:
     @property
     def dim(self) -> int:
         """Dimensions of the fused vector."""
+        if self.head is not None:
+            return self.head.config.dim
         return self.image_dim + self.text_dim if self.name == "blocks" else self.image_dim
+
+    @property
+    def centred(self) -> bool:
+        """Whether ``query`` takes sums of centred unit vectors."""
+        return self.head is not None and self.head.config.centred
 
     def fuse(self, images: Sequence[Array | None], texts: Sequence[Array | None]) -> Array:
         """N vectors per modality, None where it is missing -> (N, dim) float32."""
-        return self._combine(fill_missing(images, self.image_mean), fill_missing(texts, self.text_mean))
+        image, text = fill_missing(images, self.image_mean), fill_missing(texts, self.text_mean)
+        if self.head is not None:
+            has_image, has_text = ([vector is not None for vector in found] for found in (images, texts))
+            return self.head.products(image, text, has_image, has_text)
+        return self._combine(image, text)
 
     def _combine(self, image: Array, text: Array) -> Array:
         match self.name:
@@ -74,7 +88,7 @@ class Fusion:
                 return blocks(image, text)
             case "sum":
                 return weighted_sum(image, text, self.image_weight, self.text_weight)
-            case "product":
+            case _:
                 return hadamard(image, text)
 
     def split(self, fused: Array) -> tuple[Array, Array]:
@@ -91,8 +105,11 @@ class Fusion:
         """The query vector (dim,) of an already weighted picture part and text part; None where absent.
 
         ``blocks`` keeps the parts apart and ``sum`` adds them; both keep their weights. ``product`` multiplies them
-        to unit norm, an absent part being the document mean, as in the products that lack it.
+        to unit norm, an absent part being the document mean, as in the products that lack it. For a trained fusion
+        see ``Head.query``.
         """
+        if self.head is not None:
+            return self.head.query(image, text)
         if self.name == "product":
             return self._combine(
                 self.image_mean if image is None else image, self.text_mean if text is None else text

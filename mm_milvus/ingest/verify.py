@@ -42,7 +42,7 @@ def verify(
     began = time.perf_counter()
     check = _Check()
     keeps = settings.missing_image == "keep" and catalog.kind != "directory"
-    any_vector = np.ones(collection.stamp.vectors.dim, np.float32)
+    any_vector = np.ones(collection.stamp.dim, np.float32)
     with (
         Pictures(catalog.root, settings) as pictures,
         ThreadPoolExecutor(4, "read") as files,

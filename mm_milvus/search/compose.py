@@ -62,7 +62,7 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
         "composition": query.composition,
     }
     if kinds == {"vector"} and query.composition == "sum":  # nothing to encode, to centre or to look up
-        vector = _not_nothing(given_vectors(by_kind["vector"], collection.stamp.vectors.dim))
+        vector = _not_nothing(given_vectors(by_kind["vector"], collection.stamp.dim))
         return Composed(vector / np.float32(total), explain, None, query.composition, rescored=False)
     parts = Parts(collection, encoder.spec, mixed=len(kinds) > 1 or "id" in kinds)
     bridge = Bridge(collection, encoder.spec, query.bridge)

@@ -50,7 +50,7 @@ class Parts:
         self._fusion = collection.stamp.vectors
         self._spec = spec
         self._apart = self._fusion.name == "blocks" and not spec.joint
-        self._mixed = mixed and self._apart
+        self._mixed = (mixed and self._apart) or self._fusion.centred
         self._image: Array | None = None
         self._text: Array | None = None
         self._fused = np.zeros(self._fusion.dim, np.float32)
@@ -82,7 +82,7 @@ class Parts:
         """
         if (
             not self._spec.joint
-            or self._fusion.name == "product"
+            or self._fusion.name in ("product", "head")
             or self._fused.any()
             or len(self._of_kind) < 2
         ):
@@ -158,8 +158,9 @@ class Parts:
             texts = bridge.texts(raw) if weight > 0 else None
             centred = _centred(raw, self._fusion.image_mean)
             share = on_text if texts is None else float(bridge.share)
-            for_text = raw if texts is None else texts
-            self._add("image", weight, (1 - share) * raw, share * for_text if share else None)
+            vector = centred if self._fusion.centred else raw
+            for_text = vector if texts is None else texts
+            self._add("image", weight, (1 - share) * vector, share * for_text if share else None)
             for_text = centred if texts is None else texts
             self._centre(self._others, weight, (1 - share) * centred, share * for_text if share else None)
             self._sum_of("image", weight * raw)

@@ -21,7 +21,7 @@ from mm_milvus.store.packing import Packer
 from mm_milvus.store.resolve import resolved
 from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
-from mm_milvus.store.stamp import STAMP_PROPERTY, Stamp
+from mm_milvus.store.stamp import STAMP_PROPERTY
 from mm_milvus.store.unpacking import Unpacker
 from mm_milvus.store.write import RowWriter, turn
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mm_milvus.config import Settings
     from mm_milvus.store.capabilities import Capabilities
     from mm_milvus.store.link import Link
+    from mm_milvus.store.stamp import Stamp
 
     Array = npt.NDArray[np.float32]
     T = TypeVar("T")
@@ -68,10 +69,17 @@ class Collection:
     """An open, loaded collection. Obtained from ``Store.open`` or ``Store.create``."""
 
     def __init__(
-        self, link: Link, name: str, stamp_text: str, capabilities: Capabilities, settings: Settings
+        self,
+        link: Link,
+        name: str,
+        stamp: Stamp,
+        capabilities: Capabilities,
+        settings: Settings,
+        stamp_text: str,
     ) -> None:
+        """``stamp_text`` is the stamp as it is stored."""
         self.name = name
-        self.stamp = stamp = Stamp.from_json(stamp_text, name)
+        self.stamp = stamp
         self._stamp_text = stamp_text
         self.capabilities = capabilities
         self._link = link

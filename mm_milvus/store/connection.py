@@ -144,13 +144,13 @@ class Store:
     def open(self, name: str) -> Collection:
         """Raises CollectionNotFound, or StoreError for a collection that mm-milvus did not make."""
         text = self._stamp_text(name)
-        Stamp.from_json(text, name)  # of a newer version, for instance, nothing is loaded
+        stamp = Stamp.from_json(text, name).located(self.settings.fusion)
         self._link.call(
             f"cannot load the collection {name!r}",
             lambda client: client.load_collection(name, timeout=self.settings.timeout),
         )
         self._link.loaded(name)
-        return Collection(self._link, name, text, self.capabilities, self.settings)
+        return Collection(self._link, name, stamp, self.capabilities, self.settings, text)
 
     def restamp(self, name: str, stamp: Stamp) -> None:
         """Replaces the stamp, for instance when a later catalog brings attributes of new names. Open clients see it."""

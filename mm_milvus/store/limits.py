@@ -52,7 +52,7 @@ def check_row(row: Row, stamp: Stamp, types: Mapping[str, FieldType]) -> int:
     _check_id(row.id)
     _check_string("text", row.text)
     _check_string("image", row.image)
-    _check_vector(row.fused, stamp.vectors.dim)
+    _check_vector(row.fused, stamp.dim)
     for name, value in row.attributes.items():
         _check_name(name)
         check_value(name, value, types.get(name))

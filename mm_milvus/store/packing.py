@@ -150,7 +150,7 @@ class Packer:
     def _add_vectors(self, data: Any, kind: Any, rows: Sequence[Row]) -> None:
         if kind.name != _VECTORS[self._stamp.vector_dtype]:
             raise NotImplementedError(f"vectors of type {kind.name}")
-        dim = data.vectors.dim = self._stamp.vectors.dim
+        dim = data.vectors.dim = self._stamp.dim
         vectors = [row.fused for row in rows]
         match self._stamp.vector_dtype:
             case "float16":
@@ -228,7 +228,7 @@ class Packer:
         attributes = {name: _PROBES[kind] for name, kind in self._types.items() if full or name == key}
         if full:
             attributes["a dynamic 键"] = {"a": [1, 2.5, None, "红"]}
-        vector = np.linspace(-0.3, 0.3, self._stamp.vectors.dim).astype(np.float32)
+        vector = np.linspace(-0.3, 0.3, self._stamp.dim).astype(np.float32)
         return Row(id, "a 红色 shirt", vector, full, True, attributes, "p", "i", "t", "h")
 
 

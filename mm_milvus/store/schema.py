@@ -67,7 +67,7 @@ def milvus_schema(client: MilvusClient, stamp: Stamp, capabilities: Capabilities
     schema.add_field("mm_image", DataType.VARCHAR, max_length=STRING_BYTES)
     for name in _HASHES:
         schema.add_field(name, DataType.VARCHAR, max_length=64)
-    schema.add_field("fused", _vector_type(stamp.vector_dtype, capabilities), dim=stamp.vectors.dim)
+    schema.add_field("fused", _vector_type(stamp.vector_dtype, capabilities), dim=stamp.dim)
     tokens: dict[str, Any] = {}
     if capabilities.bm25:
         tokens = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm_milvus.errors import StampMismatch, StoreError
-from mm_milvus.fusion import Fusion, FusionName
+from mm_milvus.errors import ConfigError, FusionError, StampMismatch, StoreError
+from mm_milvus.fusion import UNTRAINED, Fusion, FusionName, Head, load_head
 from mm_milvus.records import Field, FieldType, Schema
 
 if TYPE_CHECKING:
@@ -49,18 +49,59 @@ class Stamp:
     # (D_text,) mean of the shop's own queries, and how many they were; None: the encoder's. Only queries depend on it.
     query_text_mean: npt.NDArray[np.float32] | None = None
     calibrated_by: int = 0
+    # Of the fusion "head": the folder of the trained one, its fingerprint, and the dimensions that it gives.
+    head: str = ""
+    head_revision: str = ""
+    head_dim: int = 0
     schema_version: int = field(default=SCHEMA_VERSION)
 
     @property
     def vectors(self) -> Fusion:
-        """The fusion that made the stored vectors."""
-        return Fusion(self.fusion, self.image_mean, self.text_mean, self.image_weight, self.text_weight)
+        """The fusion that made the stored vectors. Raises StampMismatch when a trained one is gone or changed."""
+        head = self._load_head() if self.fusion == "head" else None
+        return Fusion(self.fusion, self.image_mean, self.text_mean, self.image_weight, self.text_weight, head)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the stored vectors."""
+        return self.head_dim or self.vectors.dim
+
+    def _load_head(self) -> Head:
+        try:
+            head, revision = load_head(self.head)
+        except FusionError as error:
+            raise StampMismatch(
+                f"the vectors of this collection need the trained fusion {self.head_revision}: {error}; where it has "
+                "moved, give its folder as MM_MILVUS_FUSION"
+            ) from error
+        if revision != self.head_revision:
+            raise StampMismatch(
+                f"the trained fusion in {self.head!r} is {revision}, but the vectors of this collection were made with "
+                f"{self.head_revision}; give the folder of that one as MM_MILVUS_FUSION, or ingest into another "
+                "--collection"
+            )
+        return head
+
+    def located(self, fusion: str | None) -> Stamp:
+        """With the trained fusion in the folder ``fusion`` where it is the collection's: the folder may have moved."""
+        if self.fusion != "head" or fusion is None or fusion in UNTRAINED:
+            return self
+        moved = replace(self, head=str(Path(fusion).expanduser().absolute()))
+        return moved if load_head(fusion)[1] == self.head_revision else self
 
     @property
     def loadable_name(self) -> str:
         """What loads the encoder again; a commit of the hub pins the model."""
         commit = re.fullmatch(r"[0-9a-f]{40}", self.revision)
         return f"{self.encoder}@{self.revision}" if commit else self.source or self.encoder
+
+    def recalibrated(self, query_text_mean: npt.NDArray[np.float32] | None, queries: int) -> Stamp:
+        """With another mean of query texts. Raises ConfigError for a trained fusion, which was fitted to its own."""
+        if self.fusion == "head":
+            raise ConfigError(
+                "a trained fusion has learnt from queries itself: train it on the shop's own ones instead"
+            )
+        return replace(self, query_text_mean=query_text_mean, calibrated_by=queries)
 
     def check_encoder(self, spec: EncoderSpec, collection: str) -> None:
         """Raises StampMismatch unless ``spec`` is the encoder of the stored vectors.
@@ -90,10 +131,17 @@ class Stamp:
 
     def check_fusion(self, fusion: str | None, collection: str) -> None:
         """Raises StampMismatch when ``fusion`` is given and is not the collection's."""
-        if fusion is not None and fusion != self.fusion:
+        if fusion is None:
+            return
+        if fusion in UNTRAINED:
+            same = fusion == self.fusion
+        else:
+            same = self.fusion == "head" and load_head(fusion)[1] == self.head_revision
+        if not same:
+            own = self.head or self.fusion
             raise StampMismatch(
-                f"collection {collection!r} was fused with {self.fusion!r}, but {fusion!r} was asked for; "
-                f"use --fusion {self.fusion}, or another --collection"
+                f"collection {collection!r} was fused with {own!r}, but {fusion!r} was asked for; "
+                f"use --fusion {own}, or another --collection"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -107,9 +155,11 @@ class Stamp:
             "fusion": self.fusion,
             "image_weight": self.image_weight,
             "text_weight": self.text_weight,
-            "image_dim": self.vectors.image_dim,
-            "text_dim": self.vectors.text_dim,
-            "dim": self.vectors.dim,
+            "head": self.head,
+            "head_revision": self.head_revision,
+            "image_dim": len(self.image_mean),
+            "text_dim": len(self.text_mean),
+            "dim": self.dim,
             "text_fields": list(self.text_fields),
             "max_chars": self.max_chars,
             "vector_dtype": self.vector_dtype,
@@ -123,6 +173,7 @@ class Stamp:
         """One line of JSON; the means travel as base64 of little-endian float32."""
         values = self.describe()
         del values["image_dim"], values["text_dim"], values["dim"]
+        values["head_dim"] = self.head_dim
         values["image_mean"] = _pack(self.image_mean)
         values["text_mean"] = _pack(self.text_mean)
         if self.query_text_mean is not None:
