@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,8 @@ from .text import one_line
 from .values import names
 
 if TYPE_CHECKING:
-    from mm_milvus.evaluation import Evaluation
+    from mm_milvus import Client
+    from mm_milvus.evaluation import Evaluation, Tuning
 
 __all__ = ["evaluate"]
 
@@ -44,18 +45,40 @@ __all__ = ["evaluate"]
     metavar="N",
     help="Products that are asked for; others count as not found. Default: 100, or what the metrics need.",
 )
-@click.option("--seed", type=int, default=0, metavar="N", help="Seed of what is drawn by lot. Default: 0.")
+@click.option(
+    "--tune",
+    "tuned",
+    is_flag=True,
+    help="Also look for a better alpha and better weights: a part of QUERIES chooses, the rest says what it gains.",
+)
+@click.option(
+    "--dev-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    metavar="SHARE",
+    help="Share of QUERIES that chooses. Default: 0.5.",
+)
+@click.option(
+    "--html", metavar="FILE", help="Also write a web page, with the worst queries and their pictures."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Seed of what is drawn by lot. Default: 0.",
+)
 @private_hosts_option
 @search_options
 @shared_options
 def evaluate(
     queries: str,
-    metrics: tuple[str, ...] | None,
-    compare: tuple[str, ...] | None,
     qrels: str | None,
-    depth: int | None,
-    seed: int,
+    tuned: bool,
+    dev_share: float,
+    html: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure how well queries find the products that they should, and compare ways to search.
 
@@ -65,32 +88,58 @@ def evaluate(
     \b
       mm-milvus eval queries.jsonl --compare hybrid,vector,text
       mm-milvus eval topics.tsv --qrels judged.qrels --metrics AP,P@10
+      mm-milvus eval queries.jsonl --tune
     """
-    from mm_milvus.evaluation import DEFAULT_METRICS, evaluate, load_queries
+    from dataclasses import replace
+
+    from mm_milvus.evaluation import evaluate, load_queries
 
     asked = load_queries(queries, qrels=qrels)
+    given = {name: value for name, value in options.items() if value is not None}
     progress = Progress(len(asked))
     with open_shop() as shop, progress:
-        found = evaluate(
-            shop,
-            asked,
-            metrics=metrics or DEFAULT_METRICS,
-            compare=compare or ("default",),
-            depth=depth,
-            seed=seed,
-            progress=progress.rows,
-        )
+        found = evaluate(shop, asked, progress=progress.rows, **given)
+        if tuned:
+            found = replace(found, tuning=_tune(shop, found, dev_share, options["seed"]))
+        if html:
+            _write_page(html, found, queries, shop)
     if as_json:
         print_json(found.to_dict())
-    else:
-        _show(found, queries)
+        return
+    _show(found, queries)
+    if html:
+        say(f"wrote {one_line(html)}")
+
+
+def _tune(shop: Client, found: Evaluation, dev_share: float, seed: int) -> Tuning:
+    """By the queries that could be asked."""
+    from mm_milvus.evaluation import tune
+
+    usable = [judged.question for judged in found.queries]
+    progress = Progress()
+    with progress:
+        return tune(
+            shop, usable, metric=found.metrics[0], dev_share=dev_share, seed=seed, progress=progress.rows
+        )
+
+
+def _write_page(file: str, found: Evaluation, queries: str, shop: Client) -> None:
+    from .eval_html import products_shown, render_report
+    from .output import write_page
+
+    products = {hit.id: hit for hit in shop.get(products_shown(found))}
+    write_page(file, render_report(found, queries, products))
 
 
 def _show(found: Evaluation, file: str) -> None:
-    from .eval_table import print_slices, print_variants, summary_lines
+    from .eval_table import print_slices, print_variants, summary_lines, tuning_lines
 
     print_variants(found, terminal_width())
     print_slices(found)
     say("")
     for line in summary_lines(found, one_line(file)):
         say(line)
+    if found.tuning:
+        say("")
+        for line in tuning_lines(found.tuning):
+            say(line)

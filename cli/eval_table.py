@@ -9,9 +9,17 @@ from .output import print_table, say
 from .text import counted, one_line, products
 
 if TYPE_CHECKING:
-    from mm_milvus.evaluation import Evaluation, Score, VariantResult
+    from mm_milvus.evaluation import Evaluation, Score, Tuned, Tuning, VariantResult
 
-__all__ = ["megabytes", "milliseconds", "print_slices", "print_variants", "score_cell", "summary_lines"]
+__all__ = [
+    "megabytes",
+    "milliseconds",
+    "print_slices",
+    "print_variants",
+    "score_cell",
+    "summary_lines",
+    "tuning_lines",
+]
 
 _GAP = 2
 _REASONS = 3  # lines of a file that are shown as left out
@@ -69,6 +77,27 @@ def summary_lines(found: Evaluation, file: str) -> Iterator[str]:
     yield from map(one_line, found.notices)
     if len(found.variants) > 1:
         yield f"differences to {one_line(base.name)}; p: how often chance alone makes one as large"
+
+
+def tuning_lines(tuning: Tuning) -> Iterator[str]:
+    """What was chosen, what it is worth on the queries that did not choose, and what to do."""
+    yield f"tuned for {tuning.metric}, {tuning.dev_share:.0%} of the queries choosing:"
+    for tuned in tuning.settings:
+        yield f"  {tuned.about}: {_verdict(tuned)}"
+
+
+def _verdict(tuned: Tuned) -> str:
+    if tuned.choice is None or tuned.p is None:
+        return "too few queries without weights of their own"
+    change = tuned.test_tuned - tuned.test_default
+    measured = (
+        f"{one_line(tuned.choice)} makes {tuned.test_default:.3f} into {tuned.test_tuned:.3f} ({change:+.3f}, "
+        f"p {p_value(tuned.p)}) for {counted(tuned.test_queries, 'query', 'queries')} that had no say"
+    )
+    if tuned.gained:
+        return f"{measured}: use {tuned.options}"
+    doubt = "that may be chance, " if change > 0 else "no gain, "
+    return f"{measured}: {doubt}keep the defaults"
 
 
 def score_cell(score: Score) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["print_fields", "print_json", "print_table", "say", "terminal_width"]
+__all__ = ["print_fields", "print_json", "print_table", "say", "terminal_width", "write_page"]
 
 PIPE_WIDTH = 120
 
@@ -52,6 +52,18 @@ def print_fields(fields: Iterable[tuple[str, str, bool]]) -> None:
     for name, kind, typed in fields:
         table.add_row(Text(one_line(name)), kind, "column" if typed else "dynamic key")
     print_table(table)
+
+
+def write_page(file: str, page: str) -> None:
+    """Writes a web page. Raises ConfigError where that cannot be done."""
+    from pathlib import Path
+
+    from mm_milvus.errors import ConfigError
+
+    try:
+        Path(file).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write the web page {file}: {error.strerror or error}") from error
 
 
 def terminal_width() -> int:

@@ -7,6 +7,7 @@ measures       ranked ids -> metrics, by ir-measures
 significance   whether a difference may be chance
 slices         the same for parts of the queries
 evaluate       all of it behind ``evaluate``
+tune           alpha and weights for a shop's own queries
 """
 
 from mm_milvus.evaluation.evaluate import evaluate
@@ -19,8 +20,11 @@ from mm_milvus.evaluation.records import (
     Questions,
     Score,
     Slice,
+    Tuned,
+    Tuning,
     VariantResult,
 )
+from mm_milvus.evaluation.tune import tune
 from mm_milvus.evaluation.variants import Variant, parse_variant
 
 __all__ = [
@@ -31,9 +35,12 @@ __all__ = [
     "Questions",
     "Score",
     "Slice",
+    "Tuned",
+    "Tuning",
     "Variant",
     "VariantResult",
     "evaluate",
     "load_queries",
     "parse_variant",
+    "tune",
 ]

@@ -30,7 +30,7 @@ from mm_milvus.records import Rejected
 if TYPE_CHECKING:
     from mm_milvus.client import Client
 
-__all__ = ["evaluate", "questions_of"]
+__all__ = ["DEPTH", "evaluate", "questions_of"]
 
 DEPTH = 100  # products asked for, where no metric looks further down
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}

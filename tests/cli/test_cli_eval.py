@@ -110,6 +110,26 @@ def test_a_trec_collection(run: Run, demo: Path) -> None:
     assert "1 of the judged queries are not in" in shown
 
 
+def test_tuning_says_what_it_found_and_what_to_do(run: Run, demo: Path) -> None:
+    kinds = ("running shoes", "mug", "cap", "handbag", "teapot", "boots", "dress")
+    ids = {"running shoes": "runners", "handbag": "handbag"}
+    lines = [
+        json.dumps({"query": f"red {kind}", "relevant": [f"{ids.get(kind, kind)}-red-1"]}) for kind in kinds
+    ]
+    (demo / "kinds.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    args = ("--tune", "--metrics", "MRR,P@1", "--dev-share", "0.4")
+    shown = run(*args, file="kinds.jsonl").stdout.splitlines()
+    assert "tuned for MRR, 40% of the queries choosing:" in shown
+    assert shown[-2].startswith("  words alone: alpha=")
+    assert "for 4 queries that had no say" in shown[-2]
+    assert "keep the defaults" in shown[-2]  # four queries are too few to tell
+    assert shown[-1] == "  mixtures with words: too few queries without weights of their own"
+    told = json.loads(run(*args, "--json", file="kinds.jsonl").stdout)["tuning"]
+    assert (told["metric"], told["dev_share"], told["seed"]) == ("MRR", 0.4, 0)
+    assert [part["setting"] for part in told["settings"]] == ["alpha", "weights"]
+    assert told["settings"][0]["gained"] is False
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -119,6 +139,8 @@ def test_a_trec_collection(run: Run, demo: Path) -> None:
         (["--compare", "collection=other"], 25, "other"),
         (["--depth", "0"], 2, "0 is not in the range"),
         (["--qrels", "nowhere.qrels"], 2, "cannot read nowhere.qrels"),
+        (["--html", "/nowhere/report.html"], 2, "cannot write the web page /nowhere/report.html"),
+        (["--dev-share", "1"], 2, "1"),
         (["--metrics", ","], 2, "names with commas"),
     ],
 )
