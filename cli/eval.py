@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import open_shop, private_hosts_option, search_options, shared_options
-from .output import print_json, say, terminal_width
+from .output import check_page, print_json, say, terminal_width, write_page
 from .progress import Progress
 from .text import one_line
 from .values import names
@@ -95,6 +95,8 @@ def evaluate(
     from mm_milvus.evaluation import evaluate, load_queries
 
     asked = load_queries(queries, qrels=qrels)
+    if html:
+        check_page(html)  # before anything takes its time
     given = {name: value for name, value in options.items() if value is not None}
     progress = Progress(len(asked))
     with open_shop() as shop, progress:
@@ -125,7 +127,6 @@ def _tune(shop: Client, found: Evaluation, dev_share: float, seed: int) -> Tunin
 
 def _write_page(file: str, found: Evaluation, queries: str, shop: Client) -> None:
     from .eval_html import products_shown, render_report
-    from .output import write_page
 
     products = {hit.id: hit for hit in shop.get(products_shown(found))}
     write_page(file, render_report(found, queries, products))

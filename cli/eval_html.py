@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .eval_table import megabytes, milliseconds, p_value, summary_lines, tuning_lines
+from .eval_table import megabytes, milliseconds, p_value, signed, summary_lines, tuning_lines
 from .html_parts import document, frame, picture_tag, signal_list, text
 from .html_style import STYLE
 from .text import plain
@@ -118,9 +118,7 @@ def _score(score: Score) -> str:
     if score.difference is None or score.p is None:
         return f"{score.value:.3f}"
     sure = "" if score.p >= _CERTAIN else "better" if score.difference > 0 else "worse"
-    return (
-        f'{score.value:.3f}<small class="{sure}">{score.difference:+.3f}, p {text(p_value(score.p))}</small>'
-    )
+    return f'{score.value:.3f}<small class="{sure}">{signed(score.difference)}, p {text(p_value(score.p))}</small>'
 
 
 def _slices(found: Evaluation) -> str:

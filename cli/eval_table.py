@@ -17,6 +17,7 @@ __all__ = [
     "print_slices",
     "print_variants",
     "score_cell",
+    "signed",
     "summary_lines",
     "tuning_lines",
 ]
@@ -91,7 +92,7 @@ def _verdict(tuned: Tuned) -> str:
         return "too few queries without weights of their own"
     change = tuned.test_tuned - tuned.test_default
     measured = (
-        f"{one_line(tuned.choice)} makes {tuned.test_default:.3f} into {tuned.test_tuned:.3f} ({change:+.3f}, "
+        f"{one_line(tuned.choice)} makes {tuned.test_default:.3f} into {tuned.test_tuned:.3f} ({signed(change)}, "
         f"p {p_value(tuned.p)}) for {counted(tuned.test_queries, 'query', 'queries')} that had no say"
     )
     if tuned.gained:
@@ -104,7 +105,12 @@ def score_cell(score: Score) -> str:
     """``0.912 +0.024 p .031``."""
     if score.difference is None or score.p is None:
         return f"{score.value:.3f}"
-    return f"{score.value:.3f} {score.difference:+.3f} p {p_value(score.p)}"
+    return f"{score.value:.3f} {signed(score.difference)} p {p_value(score.p)}"
+
+
+def signed(difference: float) -> str:
+    """``+0.024``; what rounds to nothing is ``+0.000``, whatever its sign."""
+    return f"{round(difference, 3) + 0.0:+.3f}"
 
 
 def p_value(p: float) -> str:

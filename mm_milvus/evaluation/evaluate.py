@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -63,26 +63,14 @@ def evaluate(
         answers = run(pairs, asked.questions, deep, progress)
         usable, answers, wrong = _without_wrong(asked.questions, answers)
         _check_answers(pairs, usable, answers, wrong)
-        found = [[answer.ids for answer in given] for given in answers]
-        values = [values_of(measured, usable, ids) for ids in found]
+        values = [values_of(measured, usable, [answer.ids for answer in given]) for given in answers]
         results = [
             _result(pair, given, value, values[0] if place else None, seed)
             for place, (pair, given, value) in enumerate(zip(pairs, answers, values, strict=True))
         ]
-        stored = shop._open().stored([id for question in usable for id in question.wanted])
-    names = [variant.name for variant in variants]
-    judged = tuple(
-        Judged(
-            question,
-            {
-                name: {m.name: v[m.name][place] for m in measured}
-                for name, v in zip(names, values, strict=True)
-            },
-            {name: ids[place] for name, ids in zip(names, found, strict=True)},
-        )
-        for place, question in enumerate(usable)
-    )
-    missing = dict.fromkeys(id for question in usable for id in question.wanted if id not in stored)
+        wanted = dict.fromkeys(id for question in usable for id in question.wanted)
+        stored = pairs[0].client._open().stored(list(wanted))
+    judged = _judged(usable, [variant.name for variant in variants], answers, values)
     return Evaluation(
         tuple(metric.name for metric in measured),
         deep,
@@ -90,8 +78,28 @@ def evaluate(
         slices_of(judged, stored),
         judged,
         (*asked.rejected, *wrong),
-        tuple(missing),
+        tuple(id for id in wanted if id not in stored),
         asked.notices,
+    )
+
+
+def _judged(
+    questions: Sequence[Question],
+    names: Sequence[str],
+    answers: Sequence[Sequence[Answer]],
+    values: Sequence[Mapping[str, Sequence[float]]],
+) -> tuple[Judged, ...]:
+    """All that is known of each question; ``answers`` and ``values`` are in the order of the variants' ``names``."""
+    return tuple(
+        Judged(
+            question,
+            {
+                name: {metric: given[place] for metric, given in value.items()}
+                for name, value in zip(names, values, strict=True)
+            },
+            {name: answer[place].ids for name, answer in zip(names, answers, strict=True)},
+        )
+        for place, question in enumerate(questions)
     )
 
 

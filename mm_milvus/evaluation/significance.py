@@ -10,6 +10,7 @@ __all__ = ["PERMUTATIONS", "paired_p"]
 
 PERMUTATIONS = 10_000
 _EXACT = 13  # differences whose 2^13 = 8,192 signs are fewer than the permutations: all of them are tried
+_PART = 100  # permutations at a time, so that many queries need little memory
 _ROUND = 1e-12  # sums of the same numbers in another order
 
 
@@ -27,8 +28,8 @@ def paired_p(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -
         choices = np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences)) & 1
         return float((np.abs((2 * choices - 1) @ differences) >= observed).mean())
     random = np.random.default_rng(seed)
-    more = sum(
-        int((np.abs(random.choice((-1.0, 1.0), (part, len(differences))) @ differences) >= observed).sum())
-        for part in [1_000] * (PERMUTATIONS // 1_000)
-    )
+    more = 0
+    for _ in range(PERMUTATIONS // _PART):
+        signs = random.choice((-1.0, 1.0), (_PART, len(differences)))
+        more += int((np.abs(signs @ differences) >= observed).sum())
     return (1 + more) / (1 + PERMUTATIONS)
