@@ -13,6 +13,7 @@ from .calibrate import calibrate
 from .collection import collections, delete, drop, get, info
 from .demo import demo_catalog
 from .doctor import doctor
+from .eval import evaluate
 from .failures import INTERRUPTED, reported
 from .ingest import ingest
 from .query import query
@@ -47,7 +48,20 @@ def cli() -> None:
     """
 
 
-for command in (ingest, verify, query, calibrate, info, get, collections, delete, drop, doctor, demo_catalog):
+for command in (
+    ingest,
+    verify,
+    query,
+    calibrate,
+    evaluate,
+    info,
+    get,
+    collections,
+    delete,
+    drop,
+    doctor,
+    demo_catalog,
+):
     cli.add_command(command)
 
 

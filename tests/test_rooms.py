@@ -23,6 +23,7 @@ ORDER = [
     "search",
     "arguments",
     "client",
+    "evaluation",
     "async_client",
     "doctor",
 ]

@@ -30,6 +30,7 @@ COMMANDS = {
     "verify",
     "query",
     "calibrate",
+    "eval",
     "info",
     "get",
     "collections",
