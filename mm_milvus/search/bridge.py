@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mm_milvus.encoders.looks import load_looks
 from mm_milvus.fusion import blocks, normalise
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Bridge"]
 
 _NEAREST = 5
+_LEARNED = (
+    0.5  # weight of what the encoder knows of the looks of words, beside 1 for the catalog's own products
+)
 _POWER = 3  # of the similarities: the nearest one says the most
 
 
@@ -29,6 +33,7 @@ class Bridge:
     def __init__(self, collection: Collection, spec: EncoderSpec, share: float | None = None) -> None:
         """``share``: of a signal's weight that goes to the other side; None for the encoder's defaults."""
         self._collection = collection
+        self._spec = spec
         self._fusion = collection.stamp.vectors
         possible = self._fusion.name == "blocks" and not spec.joint
         defaults = spec.weights
@@ -47,7 +52,8 @@ class Bridge:
         return self._crossed(found, self.share)
 
     def pictures(self, text: Array) -> Array | None:
-        """Text vector (D_text,) -> (D_image,) of unit norm, centred: the mean of the pictures of the nearest texts.
+        """Text vector (D_text,) -> (D_image,) of unit norm, centred: the mean of the pictures of the nearest texts, and
+        what the words look like to the encoder itself, where it knows.
 
         It tells products without a text apart, which are all alike to words; None where there are none of them.
         """
@@ -55,6 +61,9 @@ class Bridge:
             return None
         near = self._nearest(blocks(np.zeros_like(self._fusion.image_mean), text))
         found = _mean([(weight, picture - self._fusion.image_mean) for weight, picture, _ in near])
+        if (looks := load_looks(self._spec)) is not None:
+            learned = looks(text[None])[0]
+            found = learned if found is None else normalise(found + np.float32(_LEARNED) * learned)
         return self._crossed(found, self.text_share)
 
     def _crossed(self, found: Array | None, share: np.float32) -> Array | None:

@@ -1,0 +1,71 @@
+"""What words look like: the formula, and real photos that nobody has described."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mm_milvus import Client
+from mm_milvus.encoders import load_encoder
+from mm_milvus.encoders.looks import Looks, _read, load_looks
+from mm_milvus.errors import EncoderError
+
+RETAIL = Path(__file__).resolve().parents[3] / "shared" / "data" / "retail"
+
+
+def test_the_formula_by_hand() -> None:
+    anchors = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    weights = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]], np.float32)
+    looks = Looks(anchors, weights, np.array([0.0, 1.0], np.float32), gamma=2.0)
+    asked = np.array([[0.6, 1.8]], np.float32)  # less the mean (.6, .8), of unit norm
+    expected = np.array([np.exp(2 * (0.6 - 1)), 2 * np.exp(2 * (0.8 - 1)), 0.0])
+    assert looks(asked)[0] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-6)
+
+
+def test_colours_look_like_colours() -> None:
+    encoder = load_encoder("offline")
+    looks = load_looks(encoder.spec)
+    assert looks is not None
+    colours = {"red": (200, 25, 30), "green": (40, 140, 60), "blue": (40, 70, 190), "yellow": (240, 215, 40)}
+    pictures = []
+    for shade in colours.values():
+        picture = Image.new("RGB", (224, 224), (250, 250, 250))
+        picture.paste(shade, (50, 60, 180, 170))
+        pictures.append(picture)
+    vectors = encoder.encode_image(pictures).numpy() - np.array(encoder.spec.image_mean, np.float32)
+    scores = looks(encoder.encode_query_text(list(colours)).numpy()) @ vectors.T
+    assert scores.argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "looks").write_bytes(b"nothing")
+    with pytest.raises(EncoderError, match="reinstall mm-milvus"):
+        _read(tmp_path / "looks")
+
+
+def test_other_encoders_have_none() -> None:
+    class Spec:
+        family = "clip"
+
+    assert load_looks(Spec()) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not RETAIL.exists(), reason="no folder shared/data/retail beside the checkout")
+def test_words_find_photos_without_any_text(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (RETAIL / "catalog.jsonl").read_text(encoding="utf-8").splitlines()]
+    kinds = {str(n): row["category"] for n, row in enumerate(rows)}
+    catalog = tmp_path / "catalog.jsonl"
+    lines = [{"id": str(n), "image": str(RETAIL / row["image"])} for n, row in enumerate(rows)]
+    catalog.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with Client(tmp_path / "shop.db") as shop:
+        shop.ingest(catalog, allow_root=[str(RETAIL)])
+        found = {
+            kind: [kinds[hit.id] for hit in shop.query(text=kind, limit=5).hits]
+            for kind in set(kinds.values())
+        }
+    right = np.mean([[kind == hit for hit in hits] for kind, hits in found.items()])
+    assert right > 0.4  # of eight kinds; by chance .125
