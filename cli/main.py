@@ -16,6 +16,7 @@ from .doctor import doctor
 from .failures import INTERRUPTED, reported
 from .ingest import ingest
 from .query import query
+from .train import train
 from .verify import verify
 
 __all__ = ["cli", "main"]
@@ -47,7 +48,20 @@ def cli() -> None:
     """
 
 
-for command in (ingest, verify, query, calibrate, info, get, collections, delete, drop, doctor, demo_catalog):
+for command in (
+    ingest,
+    verify,
+    query,
+    calibrate,
+    train,
+    info,
+    get,
+    collections,
+    delete,
+    drop,
+    doctor,
+    demo_catalog,
+):
     cli.add_command(command)
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "verify",
     "query",
     "calibrate",
+    "train",
     "info",
     "get",
     "collections",
