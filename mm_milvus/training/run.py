@@ -212,10 +212,23 @@ def _config(settings: TrainSettings, initial: Head | None, spec: EncoderSpec, st
         return initial.config
     kind = settings.fusion or "linear"
     dim = settings.dim or _dim(kind, spec)
-    return HeadConfig(
+    config = HeadConfig(
         kind, dim, spec.image_dim, spec.text_dim, bool(settings.shared), spec.name, spec.revision, _HEADS,
         stamp.source,
     )  # fmt: skip
+    _check_config(config)
+    return config
+
+
+def _check_config(config: HeadConfig) -> None:
+    """Raises FusionError, as a head of these shapes would, before anything is read."""
+    weights = {
+        f"{side}.{name}": np.zeros(shape, np.float32)
+        for side in ("product", "query")
+        for name, shape in config.shapes().items()
+    }
+    text = np.zeros(config.text_dim, np.float32)
+    Head(config, weights, np.zeros(config.image_dim, np.float32), text, text)
 
 
 def _dim(kind: str, spec: EncoderSpec) -> int:
