@@ -21,6 +21,7 @@ _MOST_VALUES = 100  # of an attribute by which a shop's products are told apart
 _LEAST_ROWS = 3  # products to a value, on average
 _MOST_WORDS = 4  # of a value
 _MOST_WANTED = 200  # products that one query wants: what fits more says too little
+_MOST_AGREEING = 2  # facets that must agree in a change: in more, no two products of a small shop do
 _OWN = {"id", "title", "text", "description", "has_image", "has_text"}
 
 Wanted = tuple[Asked, Sequence[int]]
@@ -144,8 +145,10 @@ def _pictures(products: Products) -> Iterator[Wanted]:
 
 
 def _changed(products: Products, facets: dict[str, list[str]], rng: np.random.Generator) -> Iterator[Wanted]:
-    """For each product one query of its picture and another value: all other facets that set products apart agree."""
-    # Facets of many values (brands) differ between variants too; those with the fewest say what a product is.
+    """Pictures with another value of a facet, which want the products that have it and agree in the others.
+
+    Those with the fewest values have to agree, as they say what a product is; brands differ between variants too.
+    """
     names = sorted(facets, key=lambda name: len(set(facets[name])))
     for name in names:
         others = [other for other in names if other != name and not _tells_the_same(facets, name, other)]
@@ -158,9 +161,6 @@ def _changed(products: Products, facets: dict[str, list[str]], rng: np.random.Ge
             value = values[int(rng.integers(len(values)))]
             wanted = [product for product in family if facets[name][product] == value]
             yield from _bounded(Asked(value, picture_of=int(place)), wanted)
-
-
-_MOST_AGREEING = 2  # facets that must agree: of the more, no two products of a small shop agree in all
 
 
 def _tells_the_same(facets: dict[str, list[str]], name: str, other: str) -> bool:
