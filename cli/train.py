@@ -36,7 +36,9 @@ _training_options = compose(
     click.option("--loss", type=click.Choice(["softmax", "sigmoid"]), help="Default: softmax."),
     click.option("--epochs", type=int, metavar="N", help="Most epochs. Default: 20."),
     click.option("--pairs-per-step", type=int, metavar="N", help="Pairs of one step. Default: 256."),
-    click.option("--lr", type=float, metavar="RATE", help="Learning rate. Default: 0.0003."),
+    click.option(
+        "--lr", type=float, metavar="RATE", help="Learning rate. Default: 0.001, for attention 0.0003."
+    ),
     click.option(
         "--schedule", type=click.Choice(["cosine", "constant"]), help="Of the learning rate. Default: cosine."
     ),

@@ -69,8 +69,9 @@ class Training:
         self._labels = labels
         self._loss = PairLoss(settings.loss)
         self._start = [value.detach().clone() for value in model.parameters()]
+        self._lr = settings.rate_of(model.config.kind)
         parameters = [*model.parameters(), *self._loss.parameters()]
-        self._optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0)
+        self._optimiser = torch.optim.AdamW(parameters, lr=self._lr, weight_decay=0.0)
         self._pairs = np.flatnonzero(labels.split[labels.query] == TRAIN)
         self._known = Known(labels, twins)
         self._asking = labels.queries_of(TRAIN)
@@ -190,12 +191,12 @@ class Training:
     def _rate(self, step: int) -> float:
         """The learning rate: a short rise, then half a cosine down to 0, or what was asked for all the time."""
         if self._settings.schedule == "constant":
-            return self._settings.lr
+            return self._lr
         warm = max(int(self._total * _WARM), 1)
         if step < warm:
-            return self._settings.lr * (step + 1) / warm
+            return self._lr * (step + 1) / warm
         done = (step - warm) / max(self._total - warm, 1)
-        return self._settings.lr * 0.5 * (1 + math.cos(math.pi * done))
+        return self._lr * 0.5 * (1 + math.cos(math.pi * done))
 
     # --- going on ------------------------------------------------------------------------------------------
 
