@@ -8,28 +8,19 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .html_style import STYLE
+from .html_parts import NO_PICTURE, document, frame, picture_tag, signal_list, text
 from .table import INEXACT, attribute_names, facet_notes, facet_rows, summary
-from .text import one_line, plain
-from .thumbnails import Picture, load_picture
+from .text import plain
+from .thumbnails import load_picture
 
 if TYPE_CHECKING:
-    from mm_milvus.records import FacetCounts, Hit, Page, Query, Signal
+    from mm_milvus.records import FacetCounts, Hit, Page, Query
 
 __all__ = ["render"]
 
 _MOST_ATTRIBUTES = 6
 _PRICES = ("price", "preis")
 _CURRENCIES = ("currency", "price_currency", "währung", "waehrung")
-_POLICY = (
-    "default-src 'none'; img-src data: https: http:; style-src 'unsafe-inline'; "
-    "base-uri 'none'; form-action 'none'"
-)
-_NO_PICTURE = (
-    '<svg class="nothing" viewBox="0 0 48 48" role="img" aria-label="No picture">'
-    '<rect x="7" y="9" width="34" height="30" rx="4"/><circle cx="17" cy="19" r="3.5"/>'
-    '<path d="m9 35 11-11 8 8 5-5 7 7"/></svg>'
-)
 
 
 def render(query: Query, page: Page) -> str:
@@ -40,37 +31,19 @@ def render(query: Query, page: Page) -> str:
         _card(page.offset + place, hit, names, scored=scored) for place, hit in enumerate(page.hits, start=1)
     )
     answer = f'<ol class="grid" start="{page.offset + 1}">\n{cards}\n</ol>' if page.hits else _EMPTY
-    return f"""<!doctype html>
-<html lang="en" dir="ltr">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{_text(_headline(query))} · mm-milvus</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1 class="hidden">Products for this query</h1>
 <ul class="signals" aria-label="Query">
-{_signals(query)}</ul>
-<div class="meta"><p>{_text(summary(page, query))}</p>{_filter(query.filter)}</div>
+{signal_list(query.signals)}</ul>
+<div class="meta"><p>{text(summary(page, query))}</p>{_filter(query.filter)}</div>
 </header>
 <main{' class="faceted"' if page.facets else ""}>
 {_facets(page)}{answer}
-</main>
-</body>
-</html>
-"""
+</main>"""
+    return document(text(_headline(query)), body)
 
 
-_EMPTY = f'<div class="empty">{_NO_PICTURE}<p>No products match.</p></div>'
-
-
-def _text(value: Any) -> str:
-    return escape(one_line(str(value)), quote=True)
+_EMPTY = f'<div class="empty">{NO_PICTURE}<p>No products match.</p></div>'
 
 
 def _headline(query: Query) -> str:
@@ -79,45 +52,7 @@ def _headline(query: Query) -> str:
 
 def _filter(expression: object) -> str:
     given = isinstance(expression, str) and expression
-    return f'<p class="filter">where <code dir="ltr">{_text(expression)}</code></p>' if given else ""
-
-
-def _signals(query: Query) -> str:
-    return "".join(_signal(signal, first=place == 0) for place, signal in enumerate(query.signals))
-
-
-def _signal(signal: Signal, *, first: bool) -> str:
-    away = signal.weight is not None and signal.weight < 0
-    sign = "−" if away else "" if first else "+"
-    before = f'<span class="sign">{sign}</span>' if sign else ""
-    weight = "" if signal.weight is None else f'<b title="weight">×{abs(signal.weight):g}</b>'
-    return f'<li class="{"away" if away else "towards"}">{before}{_signal_body(signal)}{weight}</li>\n'
-
-
-def _signal_body(signal: Signal) -> str:
-    if signal.kind == "image":
-        picture = load_picture(signal.value, signal.crop)
-        return f'<span class="thumb"{_frame(picture)}>{_picture(picture, "Query picture")}</span>'
-    if signal.kind == "id":
-        return f'<span class="chip">like <code dir="auto">{_text(signal.value)}</code></span>'
-    return f'<span class="words" lang="" dir="auto">{_text(signal.value)}</span>'
-
-
-def _picture(picture: Picture | None, alt: str) -> str:
-    if picture is None:
-        return _NO_PICTURE
-    return (
-        f'<img src="{escape(picture.source, quote=True)}" alt="{_text(alt)}" loading="lazy" decoding="async" '
-        'referrerpolicy="no-referrer">'
-    )
-
-
-def _frame(picture: Picture | None) -> str:
-    """Attributes of the square around a picture."""
-    if picture is None:
-        return ""
-    background = f' style="background:{picture.backdrop}"' if picture.backdrop else ""
-    return f"{background} data-fills" if picture.fills else background
+    return f'<p class="filter">where <code dir="ltr">{text(expression)}</code></p>' if given else ""
 
 
 def _facets(page: Page) -> str:
@@ -131,14 +66,14 @@ def _facet(facet: FacetCounts) -> str:
     rows = facet_rows(facet)
     most = max((count for _, count in rows), default=0) or 1
     items = "".join(
-        f'<li><span lang="" dir="auto">{_text(label)}</span><b>{count:,}</b>'
+        f'<li><span lang="" dir="auto">{text(label)}</span><b>{count:,}</b>'
         f'<span class="bar" aria-hidden="true"><i style="width:{count / most:.1%}"></i></span></li>\n'
         for label, count in rows
     )
     notes = [*([] if rows else ["no values"]), *facet_notes(facet), *([] if facet.exact else [INEXACT])]
-    told = f'<p class="notes">{_text(" · ".join(notes))}</p>' if notes else ""
+    told = f'<p class="notes">{text(" · ".join(notes))}</p>' if notes else ""
     counts = f"<ul>\n{items}</ul>" if rows else ""
-    return f'<section class="facet"><h2>{_text(_words(facet.field))}</h2>\n{counts}{told}</section>\n'
+    return f'<section class="facet"><h2>{text(_words(facet.field))}</h2>\n{counts}{told}</section>\n'
 
 
 def _words(name: str) -> str:
@@ -149,10 +84,10 @@ def _card(rank: int, hit: Hit, names: list[str], *, scored: bool) -> str:
     title = plain(hit.attributes.get("title") or hit.id)
     picture = load_picture(hit.image)
     return f"""<li><article class="card">
-<div class="picture"{_frame(picture)}>{_picture(picture, f"Picture of {title}")}<span class="rank">{rank}</span></div>
+<div class="picture"{frame(picture)}>{picture_tag(picture, f"Picture of {title}")}<span class="rank">{rank}</span></div>
 <div class="body">
-{_score(hit) if scored else ""}<h2 lang="" dir="auto">{_text(title)}</h2>
-{_price(hit)}{_description(hit, names)}{_attributes(hit, names)}<p class="id" title="id" dir="auto">{_text(hit.id)}</p>
+{_score(hit) if scored else ""}<h2 lang="" dir="auto">{text(title)}</h2>
+{_price(hit)}{_description(hit, names)}{_attributes(hit, names)}<p class="id" title="id" dir="auto">{text(hit.id)}</p>
 </div>
 </article></li>"""
 
@@ -160,7 +95,7 @@ def _card(rank: int, hit: Hit, names: list[str], *, scored: bool) -> str:
 def _score(hit: Hit) -> str:
     """The score with a bar, and below it what each route gave, where that was asked for."""
     share = min(max(hit.score, 0.0), 1.0)
-    routes = "".join(f"<span>{_text(name)} {score:.3f}</span> " for name, score in hit.scores.items())
+    routes = "".join(f"<span>{text(name)} {score:.3f}</span> " for name, score in hit.scores.items())
     told = f'<p class="routes" title="score of each route">{routes}</p>\n' if routes else ""
     return f"""<div class="score"><span class="bar" aria-hidden="true"><i style="width:{share:.1%}"></i></span>\
 <span title="score">{hit.score:.3f}</span></div>
@@ -174,8 +109,8 @@ def _price(hit: Hit) -> str:
         return ""
     amount = f"{price:,.2f}" if isinstance(price, float) else plain(price)
     currency = hit.attributes.get(currency_name or "")
-    unit = f" <small>{_text(plain(currency))}</small>" if currency else ""
-    return f'<p class="price">{_text(amount)}{unit}</p>\n'
+    unit = f" <small>{text(plain(currency))}</small>" if currency else ""
+    return f'<p class="price">{text(amount)}{unit}</p>\n'
 
 
 def _price_names(hit: Hit) -> tuple[str | None, str | None]:
@@ -191,7 +126,7 @@ def _description(hit: Hit, names: list[str]) -> str:
     told = hit.attributes.get("description")
     if told is None or "description" in names:
         return ""
-    return f'<p class="description" lang="" dir="auto">{_text(plain(told))}</p>\n'
+    return f'<p class="description" lang="" dir="auto">{text(plain(told))}</p>\n'
 
 
 def _attributes(hit: Hit, names: list[str]) -> str:
@@ -204,14 +139,14 @@ def _pairs(hit: Hit, names: list[str]) -> Iterator[str]:
     for name in names:
         value = hit.attributes.get(name)
         if value is not None and value != "" and name not in shown:
-            yield f'<div><dt>{_text(_words(name))}</dt><dd lang="" dir="auto">{_value(value)}</dd></div>'
+            yield f'<div><dt>{text(_words(name))}</dt><dd lang="" dir="auto">{_value(value)}</dd></div>'
 
 
 def _value(value: Any) -> str:
     """Web addresses become links; any other scheme (javascript:, data:) stays text."""
     if not isinstance(value, str) or not (host := _web_host(value)):
-        return _text(plain(value))
-    return f'<a href="{escape(value, quote=True)}" rel="noopener noreferrer nofollow" target="_blank">{_text(host)}</a>'
+        return text(plain(value))
+    return f'<a href="{escape(value, quote=True)}" rel="noopener noreferrer nofollow" target="_blank">{text(host)}</a>'
 
 
 def _web_host(value: str) -> str | None:

@@ -13,6 +13,7 @@ from .calibrate import calibrate
 from .collection import collections, delete, drop, get, info
 from .demo import demo_catalog
 from .doctor import doctor
+from .eval import evaluate
 from .failures import INTERRUPTED, reported
 from .ingest import ingest
 from .query import query
@@ -54,6 +55,7 @@ for command in (
     query,
     calibrate,
     train,
+    evaluate,
     info,
     get,
     collections,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["print_fields", "print_json", "print_table", "say", "terminal_width"]
+__all__ = ["check_page", "print_fields", "print_json", "print_table", "say", "terminal_width", "write_page"]
 
 PIPE_WIDTH = 120
 
@@ -52,6 +53,29 @@ def print_fields(fields: Iterable[tuple[str, str, bool]]) -> None:
     for name, kind, typed in fields:
         table.add_row(Text(one_line(name)), kind, "column" if typed else "dynamic key")
     print_table(table)
+
+
+def write_page(file: str, page: str) -> None:
+    """Writes a web page. Raises ConfigError where that cannot be done."""
+    with _page(file, "w") as target:
+        target.write(page)
+
+
+def check_page(file: str) -> None:
+    """Raises ConfigError where a web page cannot be written; what is in the file stays."""
+    with _page(file, "a"):
+        pass
+
+
+@contextmanager
+def _page(file: str, how: str) -> Iterator[IO[str]]:
+    from mm_milvus.errors import ConfigError
+
+    try:
+        with open(file, how, encoding="utf-8") as target:
+            yield target
+    except OSError as error:
+        raise ConfigError(f"cannot write the web page {file}: {error.strerror or error}") from error
 
 
 def terminal_width() -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import open_shop, private_hosts_option, search_options, shared_options
-from .output import print_json, print_table, say, terminal_width
+from .output import print_json, print_table, say, terminal_width, write_page
 from .values import boost, crop, facet, names, signal_of, sort
 
 if TYPE_CHECKING:
@@ -162,7 +162,9 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
     with open_shop() as shop:
         page = shop.search(asked if as_json else _with_title(asked, shop))
     if html:
-        _write_page(html, asked, page)
+        from .html import render
+
+        write_page(html, render(asked, page))
     if as_json:
         print_json(page.to_dict())
         return
@@ -220,16 +222,3 @@ def _print_table(page: Page, asked: Query) -> None:
         print_table(page_table(page, width=terminal_width(), fields=asked.fields))
         say("")
     say(summary(page, asked))
-
-
-def _write_page(file: str, asked: Query, page: Page) -> None:
-    from pathlib import Path
-
-    from mm_milvus.errors import ConfigError
-
-    from .html import render
-
-    try:
-        Path(file).write_text(render(asked, page), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write the web page {file}: {error.strerror or error}") from error

@@ -62,6 +62,6 @@ def products(count: int) -> str:
     return counted(count, "product")
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 group``, ``1,200 groups``: the noun takes an s for all but one."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """``1 group``, ``1,200 groups``: the noun takes an s for all but one, unless its plural is given."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

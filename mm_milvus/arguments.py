@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from mm_milvus.config import Settings
+from mm_milvus.config import Settings, load_settings
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import Boost, Crop, Facet, Sort
 
@@ -35,6 +35,7 @@ __all__ = [
     "parse_sort",
     "pushed_away",
     "query_fields",
+    "settings_of",
 ]
 
 _BOOSTS = ("multiply", "add", "recency", "first")
@@ -95,6 +96,16 @@ class QueryOptions(TypedDict, total=False):
     count: bool
     exclude: Sequence[str]
     explain: bool
+
+
+def settings_of(config: Any, uri: Any, **given: Any) -> Settings:
+    """Those of a client, whose arguments win over its ``config``. Raises ConfigError."""
+    if not isinstance(config, Settings | str | os.PathLike | None):
+        raise ConfigError(f"config is the path of a settings file, or Settings, not {config!r:.80}")
+    if not isinstance(uri, str | os.PathLike | None):
+        raise ConfigError(f"uri is the path of an embedded database or the URL of a server, not {uri!r:.80}")
+    base = config if isinstance(config, Settings) else load_settings(config)
+    return base.replace(uri=None if uri is None else os.fspath(uri), **given)
 
 
 def ids_of(ids: str | Sequence[str]) -> list[str]:

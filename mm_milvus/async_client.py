@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from mm_milvus.arguments import IngestOptions, QueryOptions
-from mm_milvus.client import Client, CollectionInfo
+from mm_milvus.client import CLOSED, Client, CollectionInfo
+from mm_milvus.errors import ConfigError
 from mm_milvus.records import Hit, IngestReport, Page, Query, VerifyReport
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ class AsyncClient:
     def __init__(self, uri: str | os.PathLike[str] | None = None, **options: Any) -> None:
         self._client = Client(uri, **options)
         self._thread = ThreadPoolExecutor(1, "mm-milvus")
+        self._closed = False
 
     async def __aenter__(self) -> Self:
+        self._client.__enter__()
         return self
 
     async def __aexit__(
@@ -47,10 +50,14 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        await self._run(self._client.close)
-        self._thread.shutdown(wait=False)
+        if not self._closed:
+            await self._run(self._client.close)
+            self._closed = True
+            self._thread.shutdown(wait=False)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        if self._closed:
+            raise ConfigError(CLOSED)
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **options))
 
     async def ingest(self, source: str | os.PathLike[str], **options: Unpack[IngestOptions]) -> IngestReport:

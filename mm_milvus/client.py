@@ -18,8 +18,8 @@ from mm_milvus.arguments import (
     is_address,
     pushed_away,
     query_fields,
+    settings_of,
 )
-from mm_milvus.config import Settings, load_settings
 from mm_milvus.errors import CollectionNotFound, ConfigError, DatabaseNotFound, TooManyRejects
 from mm_milvus.records import Crop, Hit, IngestReport, Page, Query, Signal, VerifyReport
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mm_milvus.arguments import Entries
+    from mm_milvus.config import Settings
     from mm_milvus.encoders.base import Encoder, QueryTexts
     from mm_milvus.ingest import Preview
     from mm_milvus.media import MediaReader
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from mm_milvus.store import Collection, Stamp, Store
     from mm_milvus.store.filters import Condition
 
-__all__ = ["Client", "CollectionInfo", "IngestOptions", "QueryOptions"]
+__all__ = ["CLOSED", "Client", "CollectionInfo", "IngestOptions", "QueryOptions"]
+
+CLOSED = "this client is closed; make another one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,11 @@ class CollectionInfo:
 
 
 class Client:
-    """One collection of products. Use it as a context manager; nothing is opened before the first call.
+    """One collection of products. Use it as a context manager, once; nothing is opened before the first call.
 
     ``uri`` is the path of an embedded database or the URL of a Milvus server. ``config`` is a file to read settings
     from, or ready Settings; without it ``mm-milvus.toml`` and ``MM_MILVUS_*`` count, as on the command line.
-    A client is not made to be shared between threads.
+    A client is not made to be shared between threads. Calls after ``close`` raise ConfigError.
     """
 
     def __init__(
@@ -72,21 +75,21 @@ class Client:
         device: str | None = None,
         config: Settings | str | os.PathLike[str] | None = None,
     ) -> None:
-        base = config if isinstance(config, Settings) else load_settings(config)
-        self.settings = base.replace(
-            uri=None if uri is None else os.fspath(uri),
-            collection=collection,
-            token=token,
-            encoder=encoder,
-            device=device,
+        self.settings = settings_of(
+            config, uri, collection=collection, token=token, encoder=encoder, device=device
         )
         self._store: Store | None = None
         self._collection: Collection | None = None
         self._searcher: Searcher | None = None
         self._reader: MediaReader | None = None
         self._encoders: dict[str, list[Encoder]] = {}
+        self._entered = self._closed = False
 
     def __enter__(self) -> Self:
+        self._check_open()
+        if self._entered:
+            raise ConfigError("this client was entered already; one `with` holds it")
+        self._entered = True
         return self
 
     def __exit__(
@@ -95,7 +98,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; an embedded database can then be opened by another process."""
+        """Closes the client and its connection; an embedded database can then be opened by another process."""
+        self._closed = True
         self._collection = self._searcher = None
         if self._store is not None:
             self._store.close()
@@ -134,7 +138,7 @@ class Client:
         encoders = self._replicas(stamp)
         self._connect(create=True)
         self._collection = None  # the ingest may change its schema
-        waits = _Waits(on_wait)
+        waits = ingest.CountedWaits(on_wait)
         retry = settings.retry_seconds
         with Store(settings, create=True, retry_seconds=retry, on_wait=waits) as store:
             waits.stop = store.stop_waiting
@@ -181,6 +185,7 @@ class Client:
         """What ``ingest`` would do: mapping, schema, text template, first rejects. Does not touch Milvus."""
         from mm_milvus import ingest
 
+        self._check_open()
         return ingest.preview(source, self.settings.replace(**ingest_fields(options)))
 
     # --- products out --------------------------------------------------------------------------------------
@@ -213,6 +218,8 @@ class Client:
             *(Signal("image", value, weight, part) for value, weight in entries(image)),
             *(Signal("id", value, weight) for value, weight in entries(id)),
         )
+        if part is not None and all(signal.crop is None for signal in signals):
+            raise ConfigError("crop cuts the query picture; give an image, too")
         return self.search(Query(signals, **query_fields(options)))
 
     def similar(self, id: str, **options: Unpack[QueryOptions]) -> Page:
@@ -247,7 +254,7 @@ class Client:
             raise ConfigError("recommend needs at least one product to like")
         if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):
             raise ConfigError("the weights of like and unlike are above 0")
-        examples = faded(wanted + unwanted, {} if times is None else times, half_life)
+        examples = faded(wanted + unwanted, times, half_life)
         if skip_missing:
             stored = self._open().stored([id for id, _ in examples])
             examples = [(id, weight) for id, weight in examples if id in stored] or examples
@@ -343,15 +350,20 @@ class Client:
 
     # --- inside --------------------------------------------------------------------------------------------
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigError(CLOSED)
+
     def _connect(self, *, create: bool = False) -> Store:
         from mm_milvus.store import Store
 
+        self._check_open()
         if self._store is None:
             self._store = Store(self.settings, create=create)
         return self._store
 
     def _open(self) -> Collection:
-        if self._collection is None:
+        if self._collection is None or self._collection.outdated:
             self._collection = self._connect().open(self.settings.collection)
         return self._collection
 
@@ -399,17 +411,3 @@ def _drop_if_empty(store: Store, report: IngestReport | None) -> None:
     """Of a new collection: the stamp would keep a wrong mapping's choice of texts for ever."""
     if report is not None and not report.written:
         store.drop(report.collection)
-
-
-class _Waits:
-    """Counts how often Milvus had to be asked again, and passes the line on."""
-
-    def __init__(self, tell: Callable[[str], None] | None) -> None:
-        self.count = 0
-        self.stop: Callable[[], None] = lambda: None
-        self._tell = tell
-
-    def __call__(self, line: str) -> None:
-        self.count += 1
-        if self._tell is not None:
-            self._tell(line)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
+
+from mm_milvus.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +147,11 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """Order by an attribute (a number, a text or a flag), or by "score". Products without a value come last."""
+    """Order by an attribute (a number, a text or a flag). Products without a value come last.
+
+    "score" is the query's own, unless the collection has an attribute of that name: then it is that one, and what is
+    equal in it stays in the order of the query.
+    """
 
     field: str
     descending: bool = False
@@ -184,7 +190,10 @@ class Facet:
     bounds: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bounds", tuple(self.bounds))  # facets are keys of caches
+        bounds: Any = self.bounds
+        if isinstance(bounds, str) or not isinstance(bounds, Iterable):
+            raise ConfigError(f"the bounds of a facet are a list of numbers, not {bounds!r:.80}")
+        object.__setattr__(self, "bounds", tuple(bounds))  # facets are keys of caches
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,3 +65,16 @@ def test_it_has_the_names_and_parameters_of_the_client() -> None:
     for name in ours - {"ingest", "verify"}:  # those without the calls back
         theirs = inspect.signature(getattr(Client, name)).parameters
         assert list(inspect.signature(getattr(AsyncClient, name)).parameters) == list(theirs), name
+
+
+def test_a_closed_client_stays_closed(tmp_path: Path) -> None:
+    async def use() -> None:
+        shop = AsyncClient(tmp_path / "shop.db")
+        async with shop:
+            with pytest.raises(ConfigError, match="entered already"):
+                await shop.__aenter__()
+        await shop.close()  # again does no harm
+        with pytest.raises(ConfigError, match=r"^this client is closed; make another one$"):
+            await shop.count()
+
+    asyncio.run(use())

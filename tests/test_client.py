@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mm_milvus import Client, F
-from mm_milvus.errors import ConfigError, EncoderError, FilterError, ProductNotFound, StampMismatch
+from mm_milvus import Client, F, Facet
+from mm_milvus.errors import (
+    ConfigError,
+    EncoderError,
+    FilterError,
+    MmMilvusError,
+    ProductNotFound,
+    StampMismatch,
+    UnknownField,
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +71,22 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
         ({"image": "x.jpg", "crop": "1,2,3,0"}, "width and height must be at least 1"),
         ({"text": "x", "exclude": [5]}, "ids are strings, got 5"),
         ({"text": "x", "group_by": ["price"]}, "group_by is the name of one attribute"),
+        ({"text": "x", "crop": (1, 2, 3, 4)}, "crop cuts the query picture; give an image, too"),
+        ({"text": "x", "group_size": 3}, "give group_by, too"),
+        ({"text": "x", "rerank_size": 10}, "give rerank, too"),
+        ({"id": "0", "alpha": 0.8}, "alpha says how .* 'hybrid'; the mode of this query is vector"),
+        (
+            {"text": "x", "mode": "text", "alpha": 0.8},
+            "alpha says how .* 'hybrid'; the mode of this query is text",
+        ),
+        ({"sort": "price", "combine": "rrf"}, "the mode of this query is none"),
+        ({"id": "0", "combine": "rrf"}, "combine says how .* 'hybrid'; the mode of this query is vector"),
+        ({"id": "0", "bridge": 0.5}, "the bridge leads from a picture, or from words alone"),
+        (
+            {"text": "x", "mode": "text", "bridge": 0.5},
+            "the bridge leads from a picture, or from words alone",
+        ),
+        ({"sort": "price", "bridge": 0.5}, "the bridge leads from a picture, or from words alone"),
     ],
 )
 def test_a_wrong_argument_is_one_line(shop: Client, arguments: dict[str, Any], message: str) -> None:
@@ -126,6 +150,54 @@ def test_options_may_be_written_as_on_the_command_line(shop: Client) -> None:
             shop.query("shirt", **arguments)  # type: ignore[arg-type]
 
 
+def test_options_that_decide_something_are_taken(shop: Client) -> None:
+    assert shop.query("red", alpha=0.8, bridge=0.5).hits
+    assert shop.query("red", combine="rrf", alpha=0.5).hits
+    assert shop.query(id="0", bridge=0, alpha=0.5).hits  # as they are without them
+    assert shop.recommend("0", half_life=14, times={}).hits
+    with pytest.raises(ConfigError, match="half_life .* give times, too"):
+        shop.recommend("0", half_life=14)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"facets": "prise"}, "cannot count the values of 'prise': 'products' has no such attribute"),
+        ({"sort": "-Prices"}, "cannot sort by 'Prices': 'products' has no such attribute"),
+        ({"group_by": "pric"}, "cannot group by 'pric': 'products' has no such attribute"),
+        ({"boosts": "multiply:rpice"}, "cannot boost by 'rpice': 'products' has no such attribute"),
+        ({"fields": "pirce"}, "'products' has no attribute 'pirce'"),
+    ],
+)
+def test_a_misspelt_attribute_is_told_its_name(shop: Client, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MmMilvusError) as caught:
+        shop.query("red", **options)
+    assert str(caught.value) == f"{message}; did you mean 'price'?"
+
+
+def test_an_attribute_like_no_other_is_told_all_of_them(shop: Client) -> None:
+    with pytest.raises(UnknownField, match="no such attribute; it has title, price$"):
+        shop.query("red", facets="xyz")
+
+
+@pytest.mark.parametrize("bounds", [5, "50,100", None])
+def test_bounds_of_a_facet_are_a_list(bounds: Any) -> None:
+    with pytest.raises(ConfigError, match="the bounds of a facet are a list of numbers, not "):
+        Facet("price", bounds=bounds)
+
+
+def test_what_no_client_can_be_made_of_is_one_line() -> None:
+    wrong: Any = 5
+    with pytest.raises(
+        ConfigError, match="^uri is the path of an embedded database or the URL of a server, not 5$"
+    ):
+        Client(wrong)
+    with pytest.raises(ConfigError, match="^config is the path of a settings file, or Settings, not 5$"):
+        Client(config=wrong)
+    with pytest.raises(ConfigError, match="bad value for 'collection' in Settings"):
+        Client(collection=wrong)
+
+
 def test_a_search_takes_a_query(shop: Client) -> None:
     with pytest.raises(ConfigError, match=r"search\(\) takes a Query, got 'red'; query\(\) takes words"):
         shop.search("red")  # type: ignore[arg-type]
@@ -177,3 +249,41 @@ def test_a_dry_run_stores_nothing(tmp_path: Path) -> None:
     with Client(tmp_path / "x.db") as shop, pytest.raises(ConfigError, match=r"preview\(\)"):
         shop.ingest(tmp_path / "c.jsonl", dry_run=True)
     assert not (tmp_path / "x.db").exists()
+
+
+def test_a_closed_client_stays_closed(tmp_path: Path) -> None:
+    (tmp_path / "catalog.jsonl").write_text('{"id": "a", "title": "red"}', encoding="utf-8")
+    shop = Client(tmp_path / "shop.db")
+    with shop:
+        shop.ingest(tmp_path / "catalog.jsonl")
+        with pytest.raises(ConfigError, match="entered already"), shop:
+            pass
+        assert shop.count() == 1
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: shop.query("red"),
+        lambda: shop.get("a"),
+        shop.count,
+        shop.info,
+        shop.collections,
+        lambda: shop.ingest(tmp_path / "catalog.jsonl"),
+        lambda: shop.preview(tmp_path / "catalog.jsonl"),
+        shop.__enter__,
+    )
+    for call in calls:
+        with pytest.raises(ConfigError, match=r"^this client is closed; make another one$"):
+            call()
+    shop.close()  # again does no harm
+
+
+def test_an_attribute_called_score_can_be_sorted_by(tmp_path: Path) -> None:
+    rows = [
+        {"id": id, "title": f"{id} mug", "score": score}
+        for id, score in (("red", 2), ("blue", 9), ("old", 5))
+    ]
+    (tmp_path / "catalog.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with Client(tmp_path / "shop.db") as shop:
+        shop.ingest(tmp_path / "catalog.jsonl")
+        for signals in ({}, {"text": "red mug"}):
+            assert [hit.id for hit in shop.query(sort="-score", **signals)] == ["blue", "old", "red"]
+        assert [hit.id for hit in shop.query(sort="score", filter="score > 2")] == ["old", "blue"]
+        assert shop.query("red mug")[0].id == "red"

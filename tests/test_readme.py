@@ -158,7 +158,7 @@ def _compare(shown: str, printed: str) -> None:
 
 
 def _timeless(text: str) -> str:
-    return re.sub(r"[\d.,]+ s\b", "... s", text)
+    return re.sub(r"[\d.,]+ (m?s)\b", r"... \1", text)
 
 
 def _hits(table: str) -> list[tuple[str, float]]:

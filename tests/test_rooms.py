@@ -24,6 +24,7 @@ ORDER = [
     "training",
     "arguments",
     "client",
+    "evaluation",
     "async_client",
     "doctor",
 ]

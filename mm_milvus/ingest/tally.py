@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mm_milvus.ingest.plan import Item
     from mm_milvus.store import Stamp
 
-__all__ = ["STAGES", "Tally", "Waits"]
+__all__ = ["STAGES", "CountedWaits", "Tally", "Waits"]
 
 STAGES = ("read", "plan", "fetch", "decode", "encode", "write")
 
@@ -27,6 +27,20 @@ class Waits(Protocol):
     count: int
 
     def stop(self) -> None: ...
+
+
+class CountedWaits:
+    """Counts how often Milvus had to be asked again, and passes the line on."""
+
+    def __init__(self, tell: Callable[[str], None] | None) -> None:
+        self.count = 0
+        self.stop: Callable[[], None] = lambda: None
+        self._tell = tell
+
+    def __call__(self, line: str) -> None:
+        self.count += 1
+        if self._tell is not None:
+            self._tell(line)
 
 
 class Tally:

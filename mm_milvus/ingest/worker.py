@@ -89,6 +89,8 @@ def run(
                 waits.stop()
             flow.join()
             raise
+        finally:  # what was written until an error is seen by others, too
+            collection.settle()
     return tally.report()
 
 

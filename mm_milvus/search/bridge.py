@@ -33,6 +33,7 @@ class Bridge:
         possible = self._fusion.name == "blocks" and not spec.joint
         defaults = spec.weights
         self.share = np.float32((defaults.bridge if share is None else share) if possible else 0.0)
+        self.used = 0.0  # the share that a signal has given to the other side
         self.text_share = np.float32((defaults.text_bridge if share is None else share) if possible else 0.0)
 
     def texts(self, picture: Array) -> Array | None:
@@ -42,7 +43,8 @@ class Bridge:
         if not self.share:
             return None
         near = self._nearest(blocks(picture, np.zeros_like(self._fusion.text_mean)))
-        return _mean([(weight, text - self._fusion.text_mean) for weight, _, text in near])
+        found = _mean([(weight, text - self._fusion.text_mean) for weight, _, text in near])
+        return self._crossed(found, self.share)
 
     def pictures(self, text: Array) -> Array | None:
         """Text vector (D_text,) -> (D_image,) of unit norm, centred: the mean of the pictures of the nearest texts.
@@ -52,7 +54,13 @@ class Bridge:
         if not self.text_share or not self._collection.lacks("has_text"):
             return None
         near = self._nearest(blocks(np.zeros_like(self._fusion.image_mean), text))
-        return _mean([(weight, picture - self._fusion.image_mean) for weight, picture, _ in near])
+        found = _mean([(weight, picture - self._fusion.image_mean) for weight, picture, _ in near])
+        return self._crossed(found, self.text_share)
+
+    def _crossed(self, found: Array | None, share: np.float32) -> Array | None:
+        if found is not None:
+            self.used = float(share)
+        return found
 
     def _nearest(self, query: Array) -> list[tuple[float, Array, Array]]:
         """Weight, picture and text of the nearest products that have both."""

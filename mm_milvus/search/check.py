@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from mm_milvus.catalog.names import nearest
 from mm_milvus.errors import ConfigError, UnknownField
-from mm_milvus.records import Boost, Facet, FieldType, Sort
+from mm_milvus.records import Boost, Facet, FieldType, Query, Sort
 from mm_milvus.search.facets import COUNTABLE
-from mm_milvus.search.order import SORTABLE
+from mm_milvus.search.order import SORTABLE, by_relevance
 from mm_milvus.search.routes import POOL, mode_of
 from mm_milvus.store.filters import Condition
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Query
-    from mm_milvus.store import Collection
+    from mm_milvus.store import Collection, Stamp
 
 __all__ = ["check_query"]
 
@@ -34,6 +34,7 @@ _BOOSTED = {
     "recency": (*_NUMBERS, FieldType.VARCHAR),
     "first": (*_NUMBERS, FieldType.BOOL),
 }
+_PLAIN = Query(())
 _MOST_GROUP = 100
 _MOST_FACET = 10_000
 
@@ -51,6 +52,7 @@ def check_query(query: Query, collection: Collection) -> None:
     if not query.signals:
         _check_browse(query)
     _check_signals(query)
+    _check_used(query, collection)
     _check_fields(query, collection)
     if query.cursor is not None and query.offset:
         raise ConfigError("a cursor takes the place of an offset; give one of them")
@@ -71,6 +73,35 @@ def _check_signals(query: Query) -> None:
             raise ConfigError(
                 f"a picture is a path, an address, bytes or a PIL image, not {signal.value!r:.80}"
             )
+
+
+def _check_used(query: Query, collection: Collection) -> None:
+    """What was asked for and would change nothing."""
+    mode = mode_of(query) if query.signals else "none"
+    if query.group_size != 1 and query.group_by is None:
+        raise ConfigError("group_size says how many products a group has; give group_by, too")
+    if query.rerank_size != _PLAIN.rerank_size and query.rerank is None:
+        raise ConfigError("rerank_size says how many products are reranked; give rerank, too")
+    if mode != "hybrid" and (query.combine != "weighted" or query.alpha != _PLAIN.alpha):
+        name = "combine" if query.combine != "weighted" else "alpha"
+        raise ConfigError(
+            f"{name} says how words and vectors come together in the mode 'hybrid'; the mode of this query is {mode}"
+        )
+    if query.bridge:
+        _check_bridge(query, mode, collection.stamp)
+
+
+def _check_bridge(query: Query, mode: str, stamp: Stamp) -> None:
+    kinds = {signal.kind for signal in query.signals}
+    if mode in ("none", "text") or ("image" not in kinds and kinds != {"text"}):
+        raise ConfigError(
+            "the bridge leads from a picture, or from words alone, to the other side; give one of them"
+        )
+    if stamp.joint or stamp.fusion != "blocks":
+        raise ConfigError(
+            "a bridge is for the fusion 'blocks' of an encoder without a joint space, and this collection has "
+            f"{stamp.fusion!r} of {stamp.encoder}"
+        )
 
 
 def _check_numbers(query: Query) -> None:
@@ -116,23 +147,22 @@ def _check_fields(query: Query, collection: Collection) -> None:
     types = collection.stamp.schema.types()
     known = [*types, "text"]
     if unknown := [name for name in query.fields or () if name not in known]:
-        raise ConfigError(f"{collection.name!r} has no attribute {unknown[0]!r}; it has {', '.join(known)}")
-    for use, name, kinds in _uses(query):
+        raise ConfigError(f"{collection.name!r} has no attribute {unknown[0]!r}{nearest(unknown[0], known)}")
+    for use, name, kinds in _uses(query, types):
         if name not in types:
-            raise UnknownField(
-                f"cannot {use} {name!r}: {collection.name!r} has the attributes {', '.join(types) or 'none'}"
-            )
+            hint = nearest(name, types) if types else "; it has none"
+            raise UnknownField(f"cannot {use} {name!r}: {collection.name!r} has no such attribute{hint}")
         if types[name] not in kinds:
             raise ConfigError(f"cannot {use} {name!r}, which is {types[name].value}")
     for facet in query.facets:
         _check_facet(facet, types[facet.field])
 
 
-def _uses(query: Query) -> Iterator[tuple[str, str, tuple[FieldType, ...]]]:
+def _uses(query: Query, types: Mapping[str, FieldType]) -> Iterator[tuple[str, str, tuple[FieldType, ...]]]:
     for sort in query.sort:
         if not isinstance(sort, Sort):
             raise ConfigError(f"a sort is a Sort, got {sort!r}")
-        if sort.field != "score":
+        if not by_relevance(sort, types):
             yield "sort by", sort.field, SORTABLE
         elif not query.signals:
             raise ConfigError("there is no score to sort by: the query has no signals")

@@ -73,7 +73,7 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     parts.add_vectors(by_kind["vector"])
     vector = _not_nothing(parts.slerp() if query.composition == "slerp" else parts.vector())
     if "image" in kinds or words_alone:
-        explain["bridge"] = round(float(bridge.share if "image" in kinds else bridge.text_share), 6)
+        explain["bridge"] = round(bridge.used, 6)
     centred = parts.centred(total)
     if query.composition == "product" and not (centred and centred.words.any() and centred.others.any()):
         raise ConfigError(

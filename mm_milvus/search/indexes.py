@@ -62,7 +62,7 @@ class Indexes:
 
     def get(self, purpose: str) -> Index:
         """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
-        mirror = self._collection.mirror(purpose)
-        if self._index is None or self._index.mirror is not mirror:
-            self._index = Index(mirror)
+        if self._index is None or not self._collection.has_mirror(self._index.mirror):
+            self._index = None  # before the next one is read: both need not fit the memory
+            self._index = Index(self._collection.mirror(purpose))
         return self._index

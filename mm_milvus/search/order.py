@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     Attributes = Mapping[str, Mapping[str, Any]]  # id -> attributes
 
-__all__ = ["SORTABLE", "continued", "cursor_after", "grouped", "position", "read_hits", "sorted_by"]
+__all__ = [
+    "SORTABLE",
+    "by_relevance",
+    "continued",
+    "cursor_after",
+    "grouped",
+    "position",
+    "read_hits",
+    "sorted_by",
+]
 
 # What decides the order beside signals, filter and reranker, with its default.
 _DECIDE = {
@@ -36,13 +45,21 @@ _DECIDE = {
 SORTABLE = (FieldType.BOOL, FieldType.INT64, FieldType.DOUBLE, FieldType.VARCHAR)
 
 
+def by_relevance(sort: Sort, types: Mapping[str, FieldType]) -> bool:
+    """Whether the score of the query is meant: an attribute of that name goes before it."""
+    return sort.field == "score" and "score" not in types
+
+
 def sorted_by(
-    candidates: Sequence[Candidate], sorts: Iterable[Sort], attributes: Attributes
+    candidates: Sequence[Candidate],
+    sorts: Iterable[Sort],
+    attributes: Attributes,
+    types: Mapping[str, FieldType],
 ) -> list[Candidate]:
     """By the first of ``sorts``, ties by the next one, then as they came. Missing values always come last."""
     ordered = list(candidates)
     for sort in reversed(list(sorts)):
-        if sort.field == "score":
+        if by_relevance(sort, types):
             ordered.sort(key=lambda candidate: candidate.score, reverse=sort.descending)
             continue
         value = _reader(sort.field, attributes)

@@ -24,17 +24,22 @@ if TYPE_CHECKING:
 
 __all__ = ["best_scores", "faded"]
 
+_HALF_LIFE = 30.0  # what recommend() is called with unless it is told otherwise
 _MOST = 5_000  # candidates whose vectors are read
 
 
 def faded(
-    weights: Sequence[tuple[str, float]], times: Mapping[str, Time], half_life: float
+    weights: Sequence[tuple[str, float]], times: Mapping[str, Time] | None, half_life: float
 ) -> list[tuple[str, float]]:
     """(id, weight) pairs, each weight halved for every ``half_life`` days that a product is older than the newest.
 
     ``times`` are Unix seconds, ISO dates, dates or datetimes; a product without one keeps its weight. Raises
     ConfigError.
     """
+    if times is None:
+        if half_life != _HALF_LIFE:
+            raise ConfigError("half_life lets weights fade by the times of products; give times, too")
+        times = {}
     if not isinstance(times, Mapping):
         raise ConfigError(f"times are a dict of ids and times, got {times!r:.80}")
     if not isinstance(half_life, int | float) or not half_life > 0:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mm_milvus.search.parts import signal_text
 from mm_milvus.search.routes import Candidate, Ranking, word_signals
-from mm_milvus.store.tokens import COMMON, tokenize
+from mm_milvus.store.tokens import telling, tokenize
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,7 +68,7 @@ def _coverage(signals: Sequence[Signal], text: str) -> float:
     has = set(tokenize(text).split())
     shares = []
     for signal in signals:
-        asked = set(tokenize(signal_text(signal)).split()) - COMMON
+        asked = set(telling(signal_text(signal)))
         shares.append(len(asked & has) / len(asked) if asked else 0.0)
     return max(shares)
 

@@ -18,7 +18,15 @@ from mm_milvus.search.compose import Composed, compose, told, weigh
 from mm_milvus.search.facets import count_values
 from mm_milvus.search.indexes import Indexes
 from mm_milvus.search.nearest import Nearest
-from mm_milvus.search.order import continued, cursor_after, grouped, position, read_hits, sorted_by
+from mm_milvus.search.order import (
+    by_relevance,
+    continued,
+    cursor_after,
+    grouped,
+    position,
+    read_hits,
+    sorted_by,
+)
 from mm_milvus.search.parts import signal_text
 from mm_milvus.search.recommend import best_scores
 from mm_milvus.search.relevance import at_least, relevant
@@ -165,7 +173,7 @@ class Searcher:
                 ranking = replace(ranking, candidates=boosted(ranking.candidates, query.boosts, attributes))
             if query.rerank is not None:
                 ranking = replace(ranking, candidates=self._reranked(query, ranking.candidates))
-            entries = _entries(query, ranking, attributes)
+            entries = self._entries(query, ranking, attributes)
             if ranking.complete or (ranking.sound and len(entries) > seen + query.limit):
                 break
         part = _part(query, ranking, entries)
@@ -209,10 +217,22 @@ class Searcher:
             [Candidate(mirror.ids[place], 0.0, {}) for place in passing.nonzero()[0]], complete=True
         )
 
+    def _entries(
+        self, query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, Any]]
+    ) -> list[list[Candidate]]:
+        """The ranking in its final order, in groups where the query asks for them."""
+        types = self.collection.stamp.schema.types()
+        ordered = sorted_by(ranking.candidates, query.sort, attributes, types)
+        if query.group_by is None:
+            return [[candidate] for candidate in ordered]
+        return grouped(ordered, query.group_by, query.group_size, attributes)
+
     def _attributes(self, query: Query, candidates: Sequence[Candidate]) -> dict[str, Mapping[str, Any]]:
         """Of the candidates, what they are boosted, sorted and grouped by."""
-        fields = {sort.field for sort in query.sort if sort.field != "score"} | {query.group_by} - {None}
+        types = self.collection.stamp.schema.types()
+        fields = {sort.field for sort in query.sort if not by_relevance(sort, types)}
         fields |= {boost.field for boost in query.boosts}
+        fields |= {query.group_by} if query.group_by is not None else set()
         if not fields:
             return {}
         if not query.signals:
@@ -283,16 +303,6 @@ def _is_plain(query: Query) -> bool:
     """Whether Milvus' own ranking by vector is the page."""
     reordered = query.boosts or query.rerank or query.sort or query.group_by or query.min_score is not None
     return _has_vector(query) and not reordered and mode_of(query) == "vector"
-
-
-def _entries(
-    query: Query, ranking: Ranking, attributes: Mapping[str, Mapping[str, Any]]
-) -> list[list[Candidate]]:
-    """The ranking in its final order, in groups where the query asks for them."""
-    ordered = sorted_by(ranking.candidates, query.sort, attributes)
-    if query.group_by is None:
-        return [[candidate] for candidate in ordered]
-    return grouped(ordered, query.group_by, query.group_size, attributes)
 
 
 def _part(query: Query, ranking: Ranking, entries: Sequence[Sequence[Candidate]]) -> _Part:

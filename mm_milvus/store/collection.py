@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError, FilterError, InvalidValue
+from mm_milvus.errors import CollectionNotFound, ConfigError, FilterError, InvalidValue, StoreError
 from mm_milvus.records import Hit, Row
+from mm_milvus.store.counts import Counts
 from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
+from mm_milvus.store.generation import Generation
 from mm_milvus.store.limits import check_row
 from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.packing import Packer
 from mm_milvus.store.resolve import resolved
 from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
+from mm_milvus.store.stamp import STAMP_PROPERTY
 from mm_milvus.store.unpacking import Unpacker
 from mm_milvus.store.write import RowWriter, turn
 
@@ -46,10 +48,8 @@ FILTERED_EF = 1_024
 MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
 _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
-_REMEMBERED = 64  # counts
 _PAGE = 1_000  # rows with all their attributes: up to 130 kB each
-_MOMENT = 0.02  # seconds
-_GENERATION = "mm.generation"  # a property of the collection
+_STAMP_SECONDS = 1.0  # how old what is known of the stamp may be, on a server
 _JOURNAL = [column for column in COLUMNS if column not in ("text", "mm_image")]
 
 
@@ -69,10 +69,18 @@ class Collection:
     """An open, loaded collection. Obtained from ``Store.open`` or ``Store.create``."""
 
     def __init__(
-        self, link: Link, name: str, stamp: Stamp, capabilities: Capabilities, settings: Settings
+        self,
+        link: Link,
+        name: str,
+        stamp: Stamp,
+        capabilities: Capabilities,
+        settings: Settings,
+        stamp_text: str,
     ) -> None:
+        """``stamp_text`` is the stamp as it is stored."""
         self.name = name
         self.stamp = stamp
+        self._stamp_text = stamp_text
         self.capabilities = capabilities
         self._link = link
         self._settings = settings
@@ -82,10 +90,8 @@ class Collection:
         self._unpacker = Unpacker(stamp)
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
         self._mirrors = Mirrors(self)
-        self._counts: dict[Filter | None, tuple[int, bool]] = {}
-        self._counted: str | None = None  # the generation of the counts
-        self._generation: tuple[str | None, float] = (None, 0.0)  # and when it was asked for
-        self._changing = False  # rows were written since the last flush
+        self._generation = Generation(link, name, settings.timeout)
+        self._counts = Counts(self._generation.text, self._bounded_count)
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -96,9 +102,8 @@ class Collection:
         promises that none of the ids is stored yet, which spares a server the search for them. Raises StoreError when
         Milvus fails for a reason that lies in no row; some of the rows may be stored then.
         """
-        if rows and not self._changing:
-            self._changing = True
-            self._renew_generation()
+        if rows:
+            self._generation.begin()
         return self._writer.write(rows, new=new)
 
     def refusal(self, row: Row) -> str | None:
@@ -117,9 +122,12 @@ class Collection:
                 client.flush(self.name, timeout=self._settings.timeout)
 
         self._call("flush", flush)
-        if self._changing:
-            self._changing = False
-            self._renew_generation()
+        self._generation.settle()
+
+    def settle(self) -> None:
+        """Lets others see what was written, where no ``flush`` will follow. Does nothing while Milvus is away."""
+        with suppress(StoreError):
+            self._generation.settle(patient=False)
 
     def delete(self, filter: Filter) -> int:
         """Deletes the products that pass and says how many there were."""
@@ -140,33 +148,24 @@ class Collection:
                 client.delete(self.name, filter=expression, timeout=self._settings.timeout)
 
         self._call("delete from", delete)
-        self._renew_generation()
-
-    def _renew_generation(self) -> None:
-        self._generation = None, 0.0
-        properties = {_GENERATION: uuid.uuid4().hex}
-        self._call(
-            "note a change of",
-            lambda client: client.alter_collection_properties(
-                self.name, properties=properties, timeout=self._settings.timeout
-            ),
-        )
+        self._generation.renew()
 
     @property
     def generation(self) -> str:
-        """Another text after every change made with this package; an ingest changes it as it begins and as it ends.
+        """Another text after every change made with this package; see ``store.generation``."""
+        return self._generation.text()
 
-        One query asks several times: what was told a moment ago is not asked for again.
+    @property
+    def outdated(self) -> bool:
+        """Whether it has to be opened again: others gave it another stamp, dropped it or made another of that name.
+
+        A server is asked once a second; Milvus Lite, which is asked for the generation anyway, each time.
         """
-        told, asked = self._generation
-        if told is None or time.monotonic() - asked > _MOMENT:
-            described = self._call(
-                "describe",
-                lambda client: client.describe_collection(self.name, timeout=self._settings.timeout),
-            )
-            told = str(described.get("properties", {}).get(_GENERATION, ""))
-            self._generation = told, time.monotonic()
-        return told
+        try:
+            properties = self._generation.properties(0.0 if self.capabilities.lite else _STAMP_SECONDS)
+        except CollectionNotFound:
+            return True
+        return properties.get(STAMP_PROPERTY) != self._stamp_text
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -201,20 +200,11 @@ class Collection:
         """
         if not self.capabilities.lite:
             return self.count(filter, self.consistency), True
-        return self._remembered_count(filter)
+        return self._counts.get(filter)
 
     def lacks(self, flag: str) -> bool:
         """Whether a product has nothing there: ``flag`` is "has_image" or "has_text". Remembered like a total."""
-        return self._remembered_count(self.parse(f"not {flag}"))[0] > 0
-
-    def _remembered_count(self, filter: Filter | None) -> tuple[int, bool]:
-        generation = self.generation
-        if self._changing or generation != self._counted or len(self._counts) > _REMEMBERED:
-            self._counts.clear()
-            self._counted = generation
-        if filter not in self._counts:
-            self._counts[filter] = self._bounded_count(filter)
-        return self._counts[filter]
+        return self._counts.get(self.parse(f"not {flag}"))[0] > 0
 
     def _bounded_count(self, filter: Filter | None) -> tuple[int, bool]:
         if filter is None:
@@ -344,6 +334,10 @@ class Collection:
     def mirror(self, purpose: str) -> Mirror:
         """All products in memory. Raises NotSupported for too many of them; ``purpose`` stands in the message."""
         return self._mirrors.get(purpose)
+
+    def has_mirror(self, mirror: Mirror) -> bool:
+        """Whether ``mirror`` would give this one."""
+        return self._mirrors.has(mirror)
 
     def vectors(self, ids: Sequence[str], consistency: str = "Strong") -> dict[str, tuple[Array, bool, bool]]:
         """id -> (stored vector (dim,), has_image, has_text); float32 vectors come back bit for bit."""

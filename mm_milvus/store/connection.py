@@ -19,6 +19,7 @@ from mm_milvus.store.capabilities import Capabilities
 from mm_milvus.store.collection import Collection
 from mm_milvus.store.embedded import EmbeddedServer, open_embedded
 from mm_milvus.store.failures import silence, translated
+from mm_milvus.store.generation import GENERATION_PROPERTY, new_generation
 from mm_milvus.store.link import Link
 from mm_milvus.store.schema import milvus_index, milvus_schema
 from mm_milvus.store.stamp import STAMP_PROPERTY, Stamp
@@ -142,24 +143,26 @@ class Store:
 
     def open(self, name: str) -> Collection:
         """Raises CollectionNotFound, or StoreError for a collection that mm-milvus did not make."""
-        stamp = self._stamp(name).located(self.settings.fusion)
+        text = self._stamp_text(name)
+        stamp = Stamp.from_json(text, name).located(self.settings.fusion)
         self._link.call(
             f"cannot load the collection {name!r}",
             lambda client: client.load_collection(name, timeout=self.settings.timeout),
         )
         self._link.loaded(name)
-        return Collection(self._link, name, stamp, self.capabilities, self.settings)
+        return Collection(self._link, name, stamp, self.capabilities, self.settings, text)
 
     def restamp(self, name: str, stamp: Stamp) -> None:
-        """Replaces the stamp, for instance when a later catalog brings attributes of new names."""
+        """Replaces the stamp, for instance when a later catalog brings attributes of new names. Open clients see it."""
+        properties = {STAMP_PROPERTY: stamp.to_json(), GENERATION_PROPERTY: new_generation()}
         self._link.call(
             f"cannot change the stamp of {name!r}",
             lambda client: client.alter_collection_properties(
-                name, properties={STAMP_PROPERTY: stamp.to_json()}, timeout=self.settings.timeout
+                name, properties=properties, timeout=self.settings.timeout
             ),
         )
 
-    def _stamp(self, name: str) -> Stamp:
+    def _stamp_text(self, name: str) -> str:
         if not self.has(name):
             known = ", ".join(self.collections()) or "none"
             raise CollectionNotFound(
@@ -172,7 +175,7 @@ class Store:
         text = description.get("properties", {}).get(STAMP_PROPERTY)
         if text is None:
             raise StoreError(f"the collection {name!r} has no stamp: it was not made by mm-milvus")
-        return Stamp.from_json(text, name)
+        return str(text)
 
     def drop(self, name: str) -> None:
         """Drops the collection and all its products. Raises CollectionNotFound."""

@@ -51,12 +51,19 @@ class Link:
         self._lock = threading.Lock()  # one thread reconnects, the others wait for it
         self._stop = threading.Event()
 
-    def call(self, action: str, do: Callable[[MilvusClient], T], *, collection: str | None = None) -> T:
+    def call(
+        self,
+        action: str,
+        do: Callable[[MilvusClient], T],
+        *,
+        collection: str | None = None,
+        patient: bool = True,
+    ) -> T:
         """What ``do`` returns for the current client; ``action`` opens the message of a failure.
 
         ``do`` may be called several times. ``collection`` names one that must be loaded. Raises StoreError: at once
-        where waiting does not help, else when ``retry_seconds`` have passed since the first failure; a call that hangs
-        then still runs into its own timeout.
+        where waiting does not help or the call is not ``patient``, else when ``retry_seconds`` have passed since the
+        first failure; a call that hangs then still runs into its own timeout.
         """
         failed_at: float | None = None
         pause = _FIRST_PAUSE
@@ -67,7 +74,7 @@ class Link:
                     client = self._ready(collection)
                     return do(client)
             except StoreError as error:
-                if not self._retry_seconds or not is_transient(error):
+                if not (patient and self._retry_seconds and is_transient(error)):
                     raise
                 now = time.monotonic()
                 failed_at = now if failed_at is None else failed_at

@@ -1,11 +1,12 @@
 """A copy of all products in this process, for what Milvus cannot do, or not exactly: words, facets, sorting.
 
-It is read once and kept until the collection changes. An ingest of another process is seen when it begins and when it
-ends; what it writes in between comes with the latter.
+It is read once and kept until the collection changes. What an ingest of another process has written is seen after a
+while as it goes on, and at once when it ends.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +15,7 @@ import numpy as np
 
 from mm_milvus.errors import NotSupported
 from mm_milvus.store.filters import predicate
+from mm_milvus.store.generation import Reading
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -66,28 +68,35 @@ class Mirrors:
 
     def __init__(self, source: _Source) -> None:
         self._source = source
-        self._generation: str | None = None
         self._mirror: Mirror | None = None
-        self._too_large: str | None = None  # the generation of which that is known
+        self._reading: Reading | None = None  # of the mirror, or of too many products for one
 
     def get(self, purpose: str) -> Mirror:
         """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
         generation = self._source.generation
-        if generation == self._too_large:
+        if not self._holds(generation):
+            self._mirror = self._reading = None  # two of them need not fit the memory
+            began = time.monotonic()
+            self._mirror = self._read()
+            self._reading = Reading(generation, began, time.monotonic())
+        if self._mirror is None:
             raise self._refusal(purpose)
-        if self._mirror is None or generation != self._generation:
-            self._mirror = None  # two of them need not fit the memory
-            self._mirror, self._generation = Mirror(self._read(purpose)), generation
         return self._mirror
 
-    def _read(self, purpose: str) -> list[dict[str, Any]]:
+    def has(self, mirror: Mirror) -> bool:
+        """Whether ``get`` would give this one, so that what was made of it is worth keeping."""
+        return mirror is self._mirror and self._holds(self._source.generation)
+
+    def _holds(self, generation: str) -> bool:
+        return self._reading is not None and self._reading.holds(generation)
+
+    def _read(self) -> Mirror | None:
         rows: list[dict[str, Any]] = []
         for row in self._source.products():
             if len(rows) == MOST_ROWS:
-                self._too_large = self._source.generation
-                raise self._refusal(purpose)
+                return None
             rows.append(row)
-        return rows
+        return Mirror(rows)
 
     def _refusal(self, purpose: str) -> NotSupported:
         return NotSupported(

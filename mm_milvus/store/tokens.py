@@ -14,18 +14,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BM25_B", "BM25_K1", "COMMON", "MAX_TOKEN_BYTES", "tokenize", "tokenize_query"]
+__all__ = ["BM25_B", "BM25_K1", "MAX_TOKEN_BYTES", "telling", "tokenize", "tokenize_query"]
 
 # Those of Milvus Lite, which cannot be changed; collections on servers are made with the same.
 BM25_K1, BM25_B = 1.5, 0.75
 
 MAX_TOKEN_BYTES = 60_000  # of the joined tokens: they must fit a VARCHAR field
 
-# Words, as they are stemmed, that say nothing of a product. Few: what is rare in one shop is a name in another.
-COMMON = frozenset(
+# Tokens that say nothing of a product. Few: what is rare in one shop is a name in another.
+_COMMON = frozenset(
     "a an and any are as at be by for from i in is it me my of on or our some someth that the this to with you your "
     "的 了 和 与 在 是 有 我 给 一个".split()
 )
+# Words, as they are written: "für" without its accent is "fur". Those that mean something in another language are no
+# part of it: die, den, am, la, les, un, en, aux, sans.
+_FUNCTION_WORDS = frozenset(
+    [
+        *"für fuer mit und oder der das dem des im zum zur vom von beim aus auf ist".split(),
+        *"ein eine einen einem einer eines".split(),
+        *"pour avec le du de et ou au dans sur chez une".split(),
+    ]
+)
+_NAMES = {("pour", "over")}  # of things, in which the first word is none of them
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _RUN = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+")  # runs of Chinese characters, and words of other scripts
@@ -37,9 +47,17 @@ def tokenize(text: str) -> str:
 
     "Men's Running Shoes, 红色T恤" becomes "men run shoe 红色 t 恤".
     """
+    return _joined(token for run in _runs(text) for token in _tokens(run))
+
+
+def _joined(tokens: Iterable[str]) -> str:
+    line = " ".join(tokens)
+    return line.encode("utf-8", errors="replace")[:MAX_TOKEN_BYTES].decode("utf-8", errors="ignore")
+
+
+def _runs(text: str) -> list[str]:
     folded = unicodedata.normalize("NFKC", text).lower().replace("'s", "").replace("’s", "")
-    tokens = " ".join(token for run in _RUN.findall(folded) for token in _tokens(run))
-    return tokens.encode("utf-8", errors="replace")[:MAX_TOKEN_BYTES].decode("utf-8", errors="ignore")
+    return _RUN.findall(folded)
 
 
 def _tokens(run: str) -> Iterable[str]:
@@ -48,10 +66,20 @@ def _tokens(run: str) -> Iterable[str]:
     return (_stem(run),)
 
 
+def telling(text: str) -> list[str]:
+    """The tokens of a query that say something of a product: no "for", "für" and "pour"."""
+    runs = _runs(text)
+    kept = [
+        run
+        for run, after in zip(runs, [*runs[1:], ""], strict=False)
+        if run not in _FUNCTION_WORDS or (run, after) in _NAMES
+    ]
+    return [token for run in kept for token in _tokens(run) if token not in _COMMON]
+
+
 def tokenize_query(text: str) -> str:
-    """The tokens of a query that are worth looking for: without those that are ``COMMON``, unless all of them are."""
-    tokens = tokenize(text).split()
-    return " ".join([token for token in tokens if token not in COMMON] or tokens)
+    """The tokens of a query that are worth looking for: those that are ``telling``, or all where none of them is."""
+    return _joined(telling(text)) or tokenize(text)
 
 
 @lru_cache(maxsize=65_536)

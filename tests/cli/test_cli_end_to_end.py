@@ -242,6 +242,8 @@ def test_errors_of_a_query_have_their_exit_codes(folder: Path, shop: Shop) -> No
     assert "prize" in shop("query", "--text", "x", "--filter", "prize < 3", expect=11).stderr
     assert "nobody" in shop("query", "--id", "nobody", expect=26).stderr
     assert shop("query", "--image", str(folder / "catalog.jsonl"), expect=5).stderr.count("\n") == 1
+    assert "give group_by, too" in shop("query", "--text", "x", "--group-size", "3", expect=2).stderr
+    assert "did you mean 'price'?" in shop("query", "--text", "x", "--facet", "prise", expect=11).stderr
     assert shop("info", "--collection", "other", expect=25).stderr.count("\n") == 1
 
 

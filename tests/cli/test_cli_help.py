@@ -31,6 +31,7 @@ COMMANDS = {
     "query",
     "calibrate",
     "train",
+    "eval",
     "info",
     "get",
     "collections",

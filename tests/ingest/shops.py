@@ -73,6 +73,13 @@ class Shop:
     def __exit__(self, *raised: object) -> None:
         self.client.close()
 
+    def reopen(self) -> None:
+        """Lets go of the database; another client opens it with the next call."""
+        old = self.client
+        old.close()
+        self.client = Client(config=old.settings)
+        self.client._encoders = old._encoders
+
     def draw(self, *names: str, number: int | None = None) -> None:
         """Files with a picture each, all of the same one where a number is given."""
         for index, name in enumerate(names):

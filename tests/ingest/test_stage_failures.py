@@ -112,7 +112,7 @@ def test_a_catalog_that_breaks_in_the_middle(small: Shop, encoder: Encoder, afte
     with ended(small, error, (0, after)):
         run(small, rows(200, image="a.png"), encoder, catalog=lambda real: FailingCatalog(real, after, error),
             batch_size=8)  # fmt: skip
-    small.client.close()
+    small.reopen()
     assert small.ingest(rows(200, image="a.png")).read == 200
 
 
@@ -128,7 +128,7 @@ def test_a_store_that_fails_for_good(
     small.draw("a.png")
     if written[0]:
         small.ingest(rows(100, image="a.png"))
-    small.client.close()
+    small.reopen()
     with ended(small, error, written):
         run(small, rows(200, image="a.png"), encoder,
             collection=lambda real: FailingCollection(real, method, after, error), batch_size=8)  # fmt: skip
@@ -143,7 +143,7 @@ def test_rows_written_before_the_store_failed_stay(
     with ended(small, error, (24, 24)):
         run(small, rows(80), encoder, collection=lambda real: FailingCollection(real, "write", 3, error),
             batch_size=8)  # fmt: skip
-    small.client.close()
+    small.reopen()
     again = small.ingest(rows(80))
     assert (again.written, again.unchanged) == (56, 24)
 

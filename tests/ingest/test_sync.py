@@ -160,7 +160,7 @@ def test_thousands_at_once(small: Shop) -> None:
 
 def command(small: Shop, *args: str) -> Result:
     """The command in this process; no terminal is there to be asked."""
-    small.client.close()
+    small.reopen()
     arguments = ["ingest", str(small.catalog), "--uri", str(small.database), "--sync", *args]
     return CliRunner(catch_exceptions=False).invoke(cli, arguments)
 
@@ -199,7 +199,7 @@ def test_the_command_may_be_told_to(small: Shop, options: list[str]) -> None:
 def test_a_person_at_a_terminal_is_asked(small: Shop, tmp_path: Path) -> None:
     small.ingest(rows(20))
     small.write(rows(10))
-    small.client.close()
+    small.reopen()
     for answer, code, left in ((b"n\n", 12, 20), (b"y\n", 0, 10)):
         terminal, other_end = pty.openpty()
         with subprocess.Popen(
@@ -213,4 +213,4 @@ def test_a_person_at_a_terminal_is_asked(small: Shop, tmp_path: Path) -> None:
         assert process.returncode == code, err
         assert b"Delete 10 of 20 products that are not in the catalog? [y/N]" in err
         assert len(small.ids()) == left
-        small.client.close()
+        small.reopen()

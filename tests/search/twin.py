@@ -35,6 +35,9 @@ class Twin:
     def mirror(self, purpose: str) -> Mirror:
         return self._mirrors.get(purpose)
 
+    def has_mirror(self, mirror: Mirror) -> bool:
+        return self._mirrors.has(mirror)
+
     def vectors(self, ids: Sequence[str], consistency: str = "") -> dict[str, Any]:
         return {id: self._vectors[id] for id in ids if id in self._vectors}
 

@@ -73,6 +73,30 @@ def test_a_condition_is_the_filter_of_the_expression(condition: Condition, text:
     assert condition.bind(FIELDS) == parse(text, FIELDS)
 
 
+@pytest.mark.parametrize("condition", [condition for condition, _ in EQUAL], ids=repr)
+def test_a_condition_is_written_as_an_expression_that_means_the_same(condition: Condition) -> None:
+    assert parse(repr(condition), FIELDS) == condition.bind(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        ((F.price < 100) & ~F.featured, "price < 100 and not featured"),
+        (
+            F.price.between(1, 2) & (F.color.in_(["red", 'b"']) | (F.stock == -3)),
+            'price >= 1 and price <= 2 and (color in ["red", "b\\""] or stock == -3)',
+        ),
+        (~(F.featured == True), "not (featured == true)"),  # noqa: E712
+        (F["net `weight`"] > 1.5, "`net ``weight``` > 1.5"),
+        (F.specs["kg"][0].contains("a"), 'json_contains_any(specs["kg"][0], ["a"])'),
+        (F.color.startswith("100%"), 'color like "100\\\\%%"'),
+        (F.specs, "specs"),
+    ],
+)
+def test_what_a_condition_looks_like(condition: Condition, text: str) -> None:
+    assert repr(condition) == text
+
+
 def _part(ref: Ref) -> Part:
     part = F[ref.name]
     for key in ref.path:
@@ -167,7 +191,9 @@ RANDOM = settings(max_examples=400, deadline=None, derandomize=True, database=No
 def test_expressions_and_conditions_make_the_same_tree(case: Case) -> None:
     tree = parse(case[0], FIELDS)
     assert parse(written(tree), FIELDS) == tree
-    assert rebuilt(tree).bind(FIELDS) == tree
+    condition = rebuilt(tree)
+    assert condition.bind(FIELDS) == tree
+    assert parse(repr(condition), FIELDS) == tree
 
 
 @RANDOM

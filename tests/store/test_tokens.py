@@ -40,3 +40,29 @@ def test_common_words_are_not_looked_for_beside_others() -> None:
     assert tokenize_query("The Who") == "who"
     assert tokenize_query("for the") == "for the"
     assert tokenize_query("...") == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("Schuhe für Damen", "Schuhe Damen"),
+        ("schuhe FUER damen", "schuhe damen"),
+        ("Ein Tisch aus Holz mit Rollen und einer Schublade", "Tisch Holz Rollen Schublade"),
+        ("chaussures pour homme avec lacets", "chaussures homme lacets"),
+        ("huile d'olive de Provence", "huile d olive Provence"),
+        ("sac à dos", "sac dos"),
+        ("für", "für"),
+        ("avec le", "avec le"),
+    ],
+)
+def test_german_and_french_function_words_are_not_looked_for_either(query: str, wanted: str) -> None:
+    assert tokenize_query(query) == tokenize(wanted)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["fur coat", "die cut stickers", "den sofa", "LA Lakers cap", "aux cable", "pour over kettle", "Les Paul guitar",
+     "EN 388 gloves", "UN flag", "sans serif poster"],
+)  # fmt: skip
+def test_words_of_products_are_looked_for(query: str) -> None:
+    assert tokenize_query(query) == tokenize(query)

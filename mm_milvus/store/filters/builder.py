@@ -7,12 +7,13 @@
     F.specs["weight"]["kg"] > 3                             F.sizes[0] == "M"
 
 A condition is a tree without types; it becomes the same filter as an expression in a string once it meets the fields
-of a collection. Conditions have no truth value of their own: write ``&``, ``|`` and ``~`` for and, or and not, with
-parentheses around comparisons.
+of a collection, and ``repr`` writes it as such an expression. Conditions have no truth value of their own: write ``&``,
+``|`` and ``~`` for and, or and not, with parentheses around comparisons.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -23,7 +24,7 @@ from mm_milvus.store.filters import check
 from mm_milvus.store.filters.ast import And, Filter, Not, Or, Ref, Scalar
 from mm_milvus.store.filters.chains import shortened, terms
 from mm_milvus.store.filters.parser import MAX_DEPTH
-from mm_milvus.store.filters.quoting import one_line
+from mm_milvus.store.filters.quoting import is_bare_name, one_line
 from mm_milvus.store.filters.texts import escaped
 from mm_milvus.store.filters.tokens import BUILT
 
@@ -73,10 +74,14 @@ class Condition:
 class _Leaf(Condition):
     """A comparison."""
 
-    __slots__ = ("_bind",)
+    __slots__ = ("_bind", "_written")
 
-    def __init__(self, bind: Callable[[Fields], Filter]) -> None:
+    def __init__(self, bind: Callable[[Fields], Filter], written: Callable[[], str]) -> None:
         self._bind = bind
+        self._written = written  # not before it is asked for: there may be many values
+
+    def __repr__(self) -> str:
+        return self._written()
 
     def _bound(self, fields: Fields) -> Filter:
         return self._bind(fields)
@@ -88,6 +93,9 @@ class _Inverted(Condition):
     def __init__(self, part: Condition) -> None:
         self._part = part
         self._depth = part._depth + 1
+
+    def __repr__(self) -> str:
+        return f"not {self._part!r}" if isinstance(self._part, Part) else f"not ({self._part!r})"
 
     def _bound(self, fields: Fields) -> Filter:
         return Not(self._part._bound(fields))
@@ -109,6 +117,10 @@ class _Joined(Condition):
         self._kind = kind
         self._parts: tuple[Condition, ...] = (*sides[0][0], *sides[1][0])
         self._depth = max(depth for _, depth in sides)
+
+    def __repr__(self) -> str:
+        parts = (f"({part!r})" if isinstance(part, _Joined) else repr(part) for part in self._parts)
+        return (" and " if self._kind is And else " or ").join(parts)
 
     @classmethod
     def of(cls, kind: type[And] | type[Or], left: Condition, right: Condition) -> _Joined:
@@ -151,7 +163,7 @@ class _Comparable:
         return self._compare(">=", value)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Part(_Comparable, Condition):
     """A field, or a part of it: ``F.price``, ``F["net weight"]``, ``F.specs["kg"]``, ``F.sizes[0]``.
 
@@ -165,6 +177,10 @@ class Part(_Comparable, Condition):
         if isinstance(key, bool) or not isinstance(key, str | int) or (isinstance(key, int) and key < 0):
             raise FilterError(f"a part of a field is named by a key or an index from 0, not by {key!r}")
         return replace(self, _path=(*self._path, key))
+
+    def __repr__(self) -> str:
+        name = self._name if is_bare_name(self._name) else "`" + self._name.replace("`", "``") + "`"
+        return name + "".join(f"[{_written(key)}]" for key in self._path)
 
     def __iter__(self) -> NoReturn:
         raise FilterError("a field is no list; use F.field.contains(value)")
@@ -185,12 +201,18 @@ class Part(_Comparable, Condition):
     def in_(self, values: Iterable[Any]) -> Condition:
         """The value is one of these; many values cost little."""
         wanted = _scalars(values)
-        return self._make(lambda ref: check.membership(ref, wanted, negated=False, at=BUILT))
+        return self._make(
+            lambda ref: check.membership(ref, wanted, negated=False, at=BUILT),
+            lambda: f"{self!r} in {_listed(wanted)}",
+        )
 
     def not_in(self, values: Iterable[Any]) -> Condition:
         """There is a value, and it is none of these."""
         wanted = _scalars(values)
-        return self._make(lambda ref: check.membership(ref, wanted, negated=True, at=BUILT))
+        return self._make(
+            lambda ref: check.membership(ref, wanted, negated=True, at=BUILT),
+            lambda: f"{self!r} not in {_listed(wanted)}",
+        )
 
     def startswith(self, beginning: str) -> Condition:
         """The text begins like this; upper and lower case differ."""
@@ -207,20 +229,26 @@ class Part(_Comparable, Condition):
     def like(self, pattern: str) -> Condition:
         """As ``like`` in an expression: ``"Nor%"``, ``"%shoe%"``; ``%`` is any text, ``_`` one character."""
         wanted = _text(pattern)
-        return self._make(lambda ref: check.like(ref, wanted, BUILT))
+        return self._make(
+            lambda ref: check.like(ref, wanted, BUILT), lambda: f"{self!r} like {_written(wanted)}"
+        )
 
     def text_match(self, words: str, *, every: bool = False) -> Condition:
         """The text has one of these words, or ``every`` one, whatever their case and endings."""
         wanted = _text(words)
-        return self._make(lambda ref: check.match(ref, wanted, every, BUILT))
+        function = "text_match_all" if every else "text_match"
+        return self._make(
+            lambda ref: check.match(ref, wanted, every, BUILT),
+            lambda: f"{function}({self!r}, {_written(wanted)})",
+        )
 
     def is_null(self) -> Condition:
         """There is no value."""
-        return self._make(lambda ref: check.missing(ref, negated=False))
+        return self._make(lambda ref: check.missing(ref, negated=False), lambda: f"{self!r} is null")
 
     def is_not_null(self) -> Condition:
         """There is a value."""
-        return self._make(lambda ref: check.missing(ref, negated=True))
+        return self._make(lambda ref: check.missing(ref, negated=True), lambda: f"{self!r} is not null")
 
     def contains(self, value: Any) -> Condition:
         """The array (or the JSON list) holds this value."""
@@ -242,14 +270,21 @@ class Part(_Comparable, Condition):
         if value is None and op in ("==", "!="):
             return self.is_null() if op == "==" else self.is_not_null()
         literal = _scalar(value)
-        return self._make(lambda ref: check.compare(ref, op, literal, BUILT))
+        return self._make(
+            lambda ref: check.compare(ref, op, literal, BUILT), lambda: f"{self!r} {op} {_written(literal)}"
+        )
 
     def _contains(self, values: Iterable[Any], *, every: bool) -> Condition:
         wanted = _scalars(values)
-        return self._make(lambda ref: check.contains(ref, wanted, every, BUILT))
+        kind = "json" if any(isinstance(key, str) for key in self._path) else "array"
+        function = f"{kind}_contains_{'all' if every else 'any'}"
+        return self._make(
+            lambda ref: check.contains(ref, wanted, every, BUILT),
+            lambda: f"{function}({self!r}, {_listed(wanted)})",
+        )
 
-    def _make(self, make: Callable[[Ref], Filter]) -> Condition:
-        return _Leaf(lambda fields: make(self._resolve(fields)))
+    def _make(self, make: Callable[[Ref], Filter], written: Callable[[], str]) -> Condition:
+        return _Leaf(lambda fields: make(self._resolve(fields)), written)
 
     def _resolve(self, fields: Fields) -> Ref:
         return check.resolve(self._name, self._path, fields, BUILT)
@@ -261,7 +296,10 @@ class _Length(_Comparable):
 
     def _compare(self, op: str, value: Any) -> Condition:
         literal = _scalar(value)
-        return self._part._make(lambda ref: check.length(check.array(ref, BUILT), op, literal, BUILT))
+        return self._part._make(
+            lambda ref: check.length(check.array(ref, BUILT), op, literal, BUILT),
+            lambda: f"array_length({self._part!r}) {op} {_written(literal)}",
+        )
 
 
 class _Fields:
@@ -304,3 +342,14 @@ def _scalars(values: Iterable[Any]) -> list[tuple[Scalar, int]]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise FilterError(f"expected a list of values, got {one_line(repr(values))}")
     return [(_scalar(value), BUILT) for value in values]
+
+
+def _written(value: Scalar) -> str:
+    """The literal, as an expression has it."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _listed(values: Iterable[tuple[Scalar, int]]) -> str:
+    return f"[{', '.join(_written(value) for value, _ in values)}]"

@@ -1,0 +1,194 @@
+"""Questions and variants -> an Evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mm_milvus.errors import ConfigError
+from mm_milvus.evaluation.measures import DEFAULT_METRICS, Metric, parse_metrics, values_of
+from mm_milvus.evaluation.queries import load_queries
+from mm_milvus.evaluation.records import (
+    Answer,
+    Evaluation,
+    Judged,
+    Question,
+    Questions,
+    Score,
+    VariantResult,
+)
+from mm_milvus.evaluation.run import MOST_DEPTH, AskedOf, is_its_fault, opened, run
+from mm_milvus.evaluation.significance import paired_p
+from mm_milvus.evaluation.slices import slices_of
+from mm_milvus.evaluation.variants import Variant, parse_variant
+from mm_milvus.records import Rejected
+
+if TYPE_CHECKING:
+    from mm_milvus.client import Client
+
+__all__ = ["DEPTH", "evaluate", "questions_of"]
+
+DEPTH = 100  # products asked for, where no metric looks further down
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def evaluate(
+    shop: Client,
+    queries: Questions | Sequence[Question] | str | os.PathLike[str],
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    compare: Sequence[str | Variant] = ("default",),
+    depth: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """How well the variants of ``compare`` find the relevant products; the first one is the baseline.
+
+    ``queries`` are those of ``load_queries``, or its file. A variant is written as on the command line ("hybrid",
+    "alpha=.3", "collection=NAME", see ``mm_milvus.evaluation.variants``). A query that a variant cannot answer counts
+    as one that found nothing; one that is wrong in itself for all of them (no such picture, product or field) is left
+    out and told in ``rejected``. ``depth`` products are asked for (100, or as far as the metrics look). ``seed`` is
+    that of the significance test. Raises ConfigError, MissingDependency, CollectionNotFound, StoreError.
+    """
+    measured = parse_metrics(metrics)
+    variants = [parse_variant(v) if isinstance(v, str) else v for v in compare]
+    _check_names(variants)
+    asked = questions_of(queries)
+    deep = _depth(measured, depth)
+    with opened(variants, shop) as pairs:
+        answers = run(pairs, asked.questions, deep, progress)
+        usable, answers, wrong = _without_wrong(asked.questions, answers)
+        _check_answers(pairs, usable, answers, wrong)
+        values = [values_of(measured, usable, [answer.ids for answer in given]) for given in answers]
+        results = [
+            _result(pair, given, value, values[0] if place else None, seed)
+            for place, (pair, given, value) in enumerate(zip(pairs, answers, values, strict=True))
+        ]
+        wanted = dict.fromkeys(id for question in usable for id in question.wanted)
+        stored = pairs[0].client._open().stored(list(wanted))
+    judged = _judged(usable, [variant.name for variant in variants], answers, values)
+    return Evaluation(
+        tuple(metric.name for metric in measured),
+        deep,
+        tuple(results),
+        slices_of(judged, stored),
+        judged,
+        (*asked.rejected, *wrong),
+        tuple(id for id in wanted if id not in stored),
+        asked.notices,
+    )
+
+
+def _judged(
+    questions: Sequence[Question],
+    names: Sequence[str],
+    answers: Sequence[Sequence[Answer]],
+    values: Sequence[Mapping[str, Sequence[float]]],
+) -> tuple[Judged, ...]:
+    """All that is known of each question; ``answers`` and ``values`` are in the order of the variants' ``names``."""
+    return tuple(
+        Judged(
+            question,
+            {
+                name: {metric: given[place] for metric, given in value.items()}
+                for name, value in zip(names, values, strict=True)
+            },
+            {name: answer[place].ids for name, answer in zip(names, answers, strict=True)},
+        )
+        for place, question in enumerate(questions)
+    )
+
+
+def questions_of(queries: Questions | Sequence[Question] | str | os.PathLike[str]) -> Questions:
+    """Raises ConfigError where there is none."""
+    if isinstance(queries, str | os.PathLike):
+        queries = load_queries(queries)
+    asked = queries if isinstance(queries, Questions) else Questions(tuple(queries))
+    if not asked.questions:
+        raise ConfigError("there is no query to evaluate")
+    return asked
+
+
+def _check_names(variants: Sequence[Variant]) -> None:
+    names = [variant.name for variant in variants]
+    if not names:
+        raise ConfigError("name at least one variant to evaluate")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"the variant {twice!r} is given twice")
+
+
+def _depth(metrics: Sequence[Metric], given: int | None) -> int:
+    """Raises ConfigError where a metric looks further down than is asked for."""
+    cutoffs = [metric for metric in metrics if metric.depth]
+    deepest = max(cutoffs, key=lambda metric: metric.depth or 0, default=None)
+    least = deepest.depth or 0 if deepest else 0
+    depth = max(DEPTH, least) if given is None else given
+    if not 1 <= depth <= MOST_DEPTH or depth < least:
+        name = f", and {deepest.name} needs {least:,}" if deepest and depth < least else ""
+        raise ConfigError(f"the depth is a number from 1 to {MOST_DEPTH:,}, got {depth:,}{name}")
+    return depth
+
+
+def _without_wrong(
+    questions: Sequence[Question], answers: Sequence[Sequence[Answer]]
+) -> tuple[list[Question], list[list[Answer]], list[Rejected]]:
+    """Without the questions that are wrong in themselves, and these as rejects."""
+    kept: list[int] = []
+    wrong: list[Rejected] = []
+    for place, question in enumerate(questions):
+        given = [answer[place] for answer in answers]
+        if all(answer.problem for answer in given) and (faults := list(filter(is_its_fault, given))):
+            wrong.append(
+                Rejected(question.line, question.qid, "query", str(faults[0].problem), question.told())
+            )
+        else:
+            kept.append(place)
+    return [questions[p] for p in kept], [[answer[p] for p in kept] for answer in answers], wrong
+
+
+def _check_answers(
+    pairs: Sequence[AskedOf],
+    questions: Sequence[Question],
+    answers: Sequence[Sequence[Answer]],
+    wrong: Sequence[Rejected],
+) -> None:
+    """A variant that answers nothing at all is a mistake, not a result."""
+    if not questions:
+        raise ConfigError(f"no query can be asked; line {wrong[0].line}: {wrong[0].reason}")
+    for pair, given in zip(pairs, answers, strict=True):
+        if all(answer.problem for answer in given):
+            raise ConfigError(f"the variant {pair.variant.name!r} answers no query: {given[0].problem}")
+
+
+def _result(
+    pair: AskedOf,
+    answers: Sequence[Answer],
+    values: dict[str, list[float]],
+    baseline: dict[str, list[float]] | None,
+    seed: int,
+) -> VariantResult:
+    scores = {}
+    for metric, own in values.items():
+        score = Score(float(np.mean(own)))
+        if baseline is not None:
+            difference = score.value - float(np.mean(baseline[metric]))
+            score = replace(score, difference=difference, p=paired_p(own, baseline[metric], seed=seed))
+        scores[metric] = score
+    times = [answer.milliseconds for answer in answers if answer.milliseconds is not None]
+    problems = [answer.problem for answer in answers if answer.problem]
+    info = pair.client.info()
+    return VariantResult(
+        pair.variant.name,
+        info.collection,
+        scores,
+        float(np.median(times)) if times else None,
+        float(np.percentile(times, 95)) if times else None,
+        info.rows,
+        info.rows * info.stamp["dim"] * _BYTES[info.stamp["vector_dtype"]],
+        len(problems),
+        str(problems[0]) if problems else None,
+    )
