@@ -17,6 +17,7 @@ from .eval import evaluate
 from .failures import INTERRUPTED, reported
 from .ingest import ingest
 from .query import query
+from .train import train
 from .verify import verify
 
 __all__ = ["cli", "main"]
@@ -53,6 +54,7 @@ for command in (
     verify,
     query,
     calibrate,
+    train,
     evaluate,
     info,
     get,

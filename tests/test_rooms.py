@@ -21,6 +21,7 @@ ORDER = [
     "store",
     "ingest",
     "search",
+    "training",
     "arguments",
     "client",
     "evaluation",

@@ -30,6 +30,7 @@ COMMANDS = {
     "verify",
     "query",
     "calibrate",
+    "train",
     "eval",
     "info",
     "get",

@@ -1,0 +1,166 @@
+"""``mm-milvus train``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import compose, private_hosts_option, settings, shared_options
+from .output import print_json, say
+from .text import counted, one_line
+
+if TYPE_CHECKING:
+    from mm_milvus.training import Step, TrainReport
+
+__all__ = ["train"]
+
+_training_options = compose(
+    click.option("--out", required=True, metavar="FOLDER", help="Folder that the trained head goes to."),
+    click.option(
+        "--from-catalog", is_flag=True, help="Make the pairs of the collection's own rows; no PAIRS then."
+    ),
+    click.option(
+        "--fusion",
+        type=click.Choice(["linear", "attention", "gated", "sum", "product"]),
+        help="Kind of the head. Default: linear; sum and product need a joint encoder.",
+    ),
+    click.option("--dim", type=int, metavar="N", help="Dimensions of the fused vector. Default: 512."),
+    click.option(
+        "--shared/--own-sides",
+        default=None,
+        help="Queries and products through the same weights, or each through their own. Default: own.",
+    ),
+    click.option("--init", metavar="FOLDER", help="Trained head to start from, of the same encoder."),
+    click.option("--loss", type=click.Choice(["softmax", "sigmoid"]), help="Default: softmax."),
+    click.option("--epochs", type=int, metavar="N", help="Most epochs. Default: 20."),
+    click.option("--pairs-per-step", type=int, metavar="N", help="Pairs of one step. Default: 256."),
+    click.option(
+        "--lr", type=float, metavar="RATE", help="Learning rate. Default: 0.001, for attention 0.0003."
+    ),
+    click.option(
+        "--schedule", type=click.Choice(["cosine", "constant"]), help="Of the learning rate. Default: cosine."
+    ),
+    click.option(
+        "--decay", type=float, metavar="RATE", help="Decay towards the weights of the start. Default: 0.1."
+    ),
+    click.option(
+        "--negatives", type=int, metavar="N", help="Hard negatives per pair; 0 for none. Default: 1."
+    ),
+    click.option(
+        "--refresh", type=int, metavar="EPOCHS", help="When hard negatives are looked for again. Default: 3."
+    ),
+    click.option(
+        "--skip-top", type=int, metavar="N", help="Nearest products that are no hard negatives. Default: 0."
+    ),
+    click.option(
+        "--dropout",
+        type=float,
+        metavar="SHARE",
+        help="How often a product loses its picture or text. Default: 0.1.",
+    ),
+    click.option(
+        "--dev-share",
+        type=float,
+        metavar="SHARE",
+        help="Share of the queries that is held out, where PAIRS names no dev split. Default: 0.1.",
+    ),
+    click.option(
+        "--patience", type=int, metavar="EPOCHS", help="Epochs without gain before the end. Default: 5."
+    ),
+    click.option(
+        "--crops", type=int, metavar="N", help="With --from-catalog: views of each picture. Default: 0."
+    ),
+    click.option("--seed", type=int, metavar="N", help="Seed of everything random. Default: 0."),
+    click.option(
+        "--overwrite", is_flag=True, help="Replace a trained head, or an unfinished run, in FOLDER."
+    ),
+)
+
+
+@click.command(short_help="Train a fusion of pictures and texts on the shop's own data.")
+@click.argument("pairs", metavar="[PAIRS]", required=False)
+@_training_options
+@private_hosts_option
+@shared_options
+def train(as_json: bool, **options: Any) -> None:
+    """Train a head that fuses pictures and texts, on PAIRS of queries and products or on the collection itself.
+
+    PAIRS is a file of lines such as {"query": "red shoe", "product": "shoe-17"}; a query may also be an object of text,
+    image and id. The collection is one of the fusion blocks. Products are searched exactly for the queries that are
+    held out, before and after. A run that was interrupted goes on with the same command.
+
+    \b
+      mm-milvus train pairs.jsonl --fusion attention --out heads/shop-v1
+      mm-milvus train --from-catalog --out heads/shop-v1
+    """
+    from mm_milvus.training import TrainSettings
+    from mm_milvus.training import train as run
+
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen, shop = TrainSettings(**given), settings()
+    with _Bar() as bar:
+        report = run(chosen, shop, progress=bar)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _show(report)
+
+
+class _Bar:
+    """One bar for each phase, on stderr where a person watches."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._phase = ""
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, step: Step) -> None:
+        if not sys.stderr.isatty():
+            return
+        if step.phase != self._phase:
+            from tqdm import tqdm
+
+            self.__exit__()
+            self._phase = step.phase
+            self._bar = tqdm(total=step.total, desc=step.phase, leave=False, dynamic_ncols=True)
+        if step.note:
+            self._bar.set_postfix_str(step.note, refresh=False)
+        self._bar.update(step.done - self._bar.n)
+
+
+def _show(report: TrainReport) -> None:
+    splits = ", ".join(f"{count:,} {name}" for name, count in report.queries.items() if count)
+    say(
+        f"{counted(sum(report.pairs.values()), 'pair')} · queries: {splits} · {counted(report.products, 'product')}"
+        f" · {report.rejected:,} rejected"
+    )
+    if report.rejected:
+        unknown = f"; {report.unknown_products:,} for products that are not stored"
+        say(f"refused lines and why: {one_line(report.out)}/rejects.jsonl{unknown}")
+    _show_gain("dev", report.ndcg_start, report.ndcg)
+    _show_gain("test", report.test_ndcg_start, report.test_ndcg)
+    if report.won is None:
+        say("no queries were held out: whether the head is any better is not known (--dev-share)")
+    elif not report.won:
+        say(
+            "the trained head is NOT better than its untrained start on the held-out queries: do not use it as it is"
+        )
+    went_on = f", {report.resumed_from:,} of them by an earlier run" if report.resumed_from else ""
+    say(
+        f"{one_line(report.out)}: {report.fusion}, {report.dim} dimensions, the weights of epoch {report.best_epoch} "
+        f"of {report.epochs}{went_on}, {report.seconds:.1f} s"
+    )
+    say(f"next: {one_line(report.next)}")
+
+
+def _show_gain(split: str, before: float | None, after: float | None) -> None:
+    if before is not None and after is not None:
+        say(f"nDCG@10 of {split}: {before:.3f} untrained, {after:.3f} trained ({after - before:+.3f})")

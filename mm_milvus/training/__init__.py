@@ -1,0 +1,19 @@
+"""Training of fusion heads on a shop's own pairs of queries and products, or on its catalog alone.
+
+settings            what a user decides, and what is told afterwards
+data, pairs         the products of a collection, and a file of pairs
+catalog             pairs made from the products themselves
+encode, views       query texts and pictures -> vectors, once
+start, model        the weights before the first step, and the network in torch
+losses, mining      what is minimised, and which products make it hard
+nearest, measure    exact search by the current head, nDCG@10
+loop, checkpoint    epochs, early stopping, going on after an interruption
+run                 all of it behind ``train``
+
+Importing it loads no torch.
+"""
+
+from mm_milvus.training.run import train
+from mm_milvus.training.settings import Step, TrainReport, TrainSettings
+
+__all__ = ["Step", "TrainReport", "TrainSettings", "train"]

@@ -1,0 +1,51 @@
+"""nDCG@10 of queries against all products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mm_milvus.training.data import Labels
+    from mm_milvus.training.model import HeadModel, Inputs
+
+    Ints = npt.NDArray[np.int64]
+
+__all__ = ["DEPTH", "ndcg", "ndcg_of"]
+
+DEPTH = 10
+
+
+def ndcg(found: Ints, grades: list[dict[int, float]]) -> float:
+    """Mean nDCG@10 of ``found`` (Q, 10), places best first, with the grade of each product that a query wants.
+
+    DCG = the sum over ranks r of grade / log2(r + 1), divided by that of the best order (Järvelin and Kekäläinen
+    2002, with the linear gains of trec_eval).
+    """
+    discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
+    scores = []
+    for row, wanted in zip(found, grades, strict=True):
+        gains = np.array([wanted.get(int(place), 0.0) for place in row[:DEPTH]])
+        best = np.sort(list(wanted.values()))[::-1][:DEPTH]
+        scores.append((gains @ discounts[: len(gains)]) / (best @ discounts[: len(best)]))
+    return float(np.mean(scores))
+
+
+def ndcg_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> float | None:
+    """That of a split by the current head; None where the split is empty."""
+    from mm_milvus.training.nearest import nearest
+
+    queries = labels.queries_of(split)
+    if not len(queries):
+        return None
+    row_of = {int(query): row for row, query in enumerate(queries)}
+    grades: list[dict[int, float]] = [{} for _ in queries]
+    of_split = labels.split[labels.query] == split
+    for query, product, grade in zip(
+        labels.query[of_split], labels.product[of_split], labels.grade[of_split], strict=True
+    ):
+        grades[row_of[int(query)]][int(product)] = float(grade)
+    return ndcg(nearest(model, inputs, queries, DEPTH), grades)

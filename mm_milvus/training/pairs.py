@@ -1,0 +1,150 @@
+"""A file of pairs: one JSON object a line, which says that a query wants a product.
+
+{"query": "red shoe", "product": "shoe-17", "grade": 2, "split": "train"}
+{"query": {"text": "but blue", "image": "asked/1.jpg", "id": "shoe-17"}, "product": "shoe-18"}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mm_milvus.errors import ConfigError
+from mm_milvus.records import Rejected
+from mm_milvus.training.data import DEV, SPLITS, TRAIN, Asked, Labels
+
+__all__ = ["PairsFile", "read_pairs"]
+
+_PARTS = {"text", "image", "id"}
+_KEYS = {"query", "product", "grade", "split"}
+
+
+@dataclass(eq=False)
+class PairsFile:
+    """What a file of pairs says about the products of a collection."""
+
+    labels: Labels = field(default_factory=Labels)
+    rejects: list[Rejected] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)  # of the first pair of each query
+    unknown_products: int = 0  # pairs that name a product that is not stored; rejected as well
+
+
+class _BadLine(Exception):
+    """Why a line cannot be used."""
+
+
+class _Unknown(_BadLine):
+    """The line names a product that is not stored."""
+
+
+def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: int) -> PairsFile:
+    """Pairs of the file; ``places`` has the place of each product by its id.
+
+    A dev split is drawn by query where the file names none. Raises ConfigError for a file that cannot be read, and
+    where no pair is left to train with.
+    """
+    found = PairsFile()
+    numbers: dict[Asked, int] = {}
+    splits: list[int] = []
+    grades: dict[tuple[int, int], float] = {}
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            asked, product, grade, split = _pair(line, places)
+            query = numbers.setdefault(asked, len(numbers))
+            if query == len(splits):
+                splits.append(split)
+                found.lines.append(number)
+            elif splits[query] != split:
+                raise _BadLine(f"this query is in the split {SPLITS[splits[query]]!r} already")
+        except _BadLine as error:
+            found.unknown_products += isinstance(error, _Unknown)
+            found.rejects.append(Rejected(number, None, "read", str(error), line))
+            continue
+        grades[query, product] = max(grade, grades.get((query, product), 0.0))
+    if TRAIN not in splits:
+        raise ConfigError(_nothing_left(path, found))
+    pairs = np.array(list(grades), np.int64).reshape(-1, 2)
+    found.labels = Labels(
+        list(numbers), pairs[:, 0], pairs[:, 1], np.array(list(grades.values()), np.float32),
+        np.array(splits, np.int8),
+    )  # fmt: skip
+    if DEV not in splits:
+        found.labels.draw_dev(dev_share, seed)
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (
+            "is not UTF-8" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
+        )
+        raise ConfigError(f"the file of pairs {str(path)!r} {reason}") from error
+
+
+def _nothing_left(path: Path, found: PairsFile) -> str:
+    if not found.rejects:
+        return f"the file of pairs {str(path)!r} has no pair to train with"
+    first = found.rejects[0]
+    return (
+        f"no pair of {str(path)!r} is left to train with: {len(found.rejects):,} lines were refused, "
+        f"{found.unknown_products:,} of them for products that are not stored; line {first.line}: {first.reason}"
+    )
+
+
+def _pair(line: str, places: dict[str, int]) -> tuple[Asked, int, float, int]:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise _BadLine(f"not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise _BadLine("not a JSON object")
+    if unknown := sorted(values.keys() - _KEYS):
+        raise _BadLine(f"unknown key {unknown[0]!r}; a pair has {', '.join(sorted(_KEYS))}")
+    product = _place(values.get("product"), "product", places)
+    asked = _asked(values.get("query"), places)
+    if asked.product == product:
+        raise _BadLine("the query is the product itself")
+    return asked, product, _grade(values.get("grade", 1.0)), _split(values.get("split", "train"))
+
+
+def _asked(query: Any, places: dict[str, int]) -> Asked:
+    if isinstance(query, str):
+        query = {"text": query}
+    if not isinstance(query, dict) or not query or query.keys() - _PARTS:
+        raise _BadLine("the query is a text, or an object of text, image and id")
+    for part in ("text", "image"):
+        if part in query and not (isinstance(query[part], str) and query[part].strip()):
+            raise _BadLine(f"the query's {part} must be a string that is not empty")
+    product = _place(query["id"], "query's id", places) if "id" in query else -1
+    return Asked(query.get("text", "").strip(), query.get("image", ""), product=product)
+
+
+def _place(id: Any, what: str, places: dict[str, int]) -> int:
+    if isinstance(id, int) and not isinstance(id, bool):
+        id = str(id)  # ids are texts in a collection, whatever a catalog writes
+    if not isinstance(id, str):
+        raise _BadLine(f"the {what} must be the id of a product")
+    if id not in places:
+        raise _Unknown(f"there is no product {id!r}")
+    return places[id]
+
+
+def _grade(grade: Any) -> float:
+    if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 < grade < math.inf:
+        raise _BadLine(f"the grade must be a number above 0, got {grade!r:.80}")
+    return float(grade)
+
+
+def _split(split: Any) -> int:
+    if split not in SPLITS:
+        raise _BadLine(f"the split is one of {', '.join(SPLITS)}, got {split!r:.80}")
+    return SPLITS.index(split)

@@ -1,0 +1,151 @@
+"""What a user decides about a training, and what the training tells afterwards."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from mm_milvus.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mm_milvus.fusion import HeadKind
+
+__all__ = ["DIM", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings"]
+
+DIM = 512  # of the fused vector, where nobody says otherwise
+LossName = Literal["softmax", "sigmoid"]
+Schedule = Literal["cosine", "constant"]
+KINDS = ("linear", "attention", "gated", "sum", "product")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """How a head is trained. Raises ConfigError for what makes no sense.
+
+    Either ``pairs`` (a JSONL file) or ``from_catalog`` says what belongs together. ``fusion``, ``dim`` and ``shared``
+    that are None are those of ``init``, a trained head to start from, else linear, 512 and own weights per side.
+    """
+
+    out: Path  # the folder of the trained head
+    pairs: Path | None = None
+    from_catalog: bool = False
+    fusion: HeadKind | None = None
+    dim: int | None = None
+    shared: bool | None = None  # queries and products go through the same weights
+    init: Path | None = None
+    loss: LossName = "softmax"
+    epochs: int = 20
+    pairs_per_step: int = 256
+    lr: float | None = None  # None: that of the kind, see ``rate_of``
+    schedule: Schedule = "cosine"
+    decay: float = 0.1  # towards the weights of the start, as AdamW decays towards 0
+    negatives: int = 1  # hard ones, per pair
+    refresh: int = 3  # epochs after which they are looked for again
+    skip_top: int = 0  # of the nearest products, which may be right without a label
+    dropout: float = 0.1  # how often a product with both loses its picture or its text
+    dev_share: float = 0.1  # of the queries, where the file names no dev split
+    patience: int = 5  # epochs without a better nDCG@10
+    crops: int = 0  # further views of each product's picture as queries, of ``from_catalog``
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("out", "pairs", "init"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(value).expanduser())
+        if (self.pairs is None) is not self.from_catalog:
+            raise ConfigError("give either a file of pairs or from_catalog")
+        if self.fusion is not None and self.fusion not in KINDS:
+            raise ConfigError(f"the fusion to train is one of {', '.join(KINDS)}, not {self.fusion!r}")
+        for name, choices in (("loss", get_args(LossName)), ("schedule", get_args(Schedule))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        _whole(self, "epochs", "pairs_per_step", "refresh", "patience", least=1)
+        _whole(self, "negatives", "skip_top", "crops", "seed", least=0)
+        if self.dim is not None:
+            _whole(self, "dim", least=1)
+        if self.lr is not None:
+            _between(self, "lr", 0.0, 1.0, open_below=True)
+        _between(self, "decay", 0.0, 1e6)
+        _between(self, "dropout", 0.0, 0.9)
+        _between(self, "dev_share", 0.0, 0.9)
+        if self.crops and not self.from_catalog:
+            raise ConfigError("crops are made of the products' own pictures: they go with from_catalog")
+
+    def rate_of(self, kind: HeadKind) -> float:
+        """The learning rate: unless one is given, that with which heads of the kind did best (benchmarks/training.py).
+
+        nDCG@10 at 3e-4 and 1e-3 of groceries' descriptions: linear .900 and .963, attention .949 and .960; of new
+        classes: linear .643 and .687, attention .676 and .635.
+        """
+        return self.lr if self.lr is not None else 3e-4 if kind == "attention" else 1e-3
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the trained weights depend on, in JSON's types."""
+        apart = ("out", "overwrite")
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in apart}
+
+
+def _plain(value: Any) -> Any:
+    return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def _whole(settings: TrainSettings, *names: str, least: int) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _between(
+    settings: TrainSettings, name: str, low: float, high: float, *, open_below: bool = False
+) -> None:
+    value = getattr(settings, name)
+    fits = isinstance(value, int | float) and math.isfinite(value) and low <= value <= high
+    if not fits or (open_below and value == low):
+        raise ConfigError(
+            f"{name} must be a number {'above' if open_below else 'of at least'} {low:g} and at most {high:g}, "
+            f"got {value!r}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a training is doing, for a progress bar: ``done`` of ``total`` in ``phase``."""
+
+    phase: str
+    done: int
+    total: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What was read, what came of it, and what to type next. nDCG@10 is None where there is no such split."""
+
+    out: str
+    fusion: str
+    dim: int
+    shared: bool
+    encoder: str
+    collection: str
+    products: int
+    queries: dict[str, int]  # by split: train, dev, test
+    pairs: dict[str, int]
+    rejected: int
+    unknown_products: int
+    ndcg_start: float | None  # of the dev split before the first step
+    ndcg: float | None  # and of the weights that were kept
+    test_ndcg_start: float | None
+    test_ndcg: float | None
+    won: bool | None  # whether the head beats its own start on the dev split; None without one
+    epochs: int
+    best_epoch: int
+    resumed_from: int  # epochs that an earlier run had done
+    seconds: float
+    next: str  # the command that puts the head to use
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,99 @@
+"""Pairs that a catalog makes of itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mm_milvus.errors import ConfigError
+from mm_milvus.training.catalog import facets_of, labels_from_catalog
+from mm_milvus.training.data import DEV, Asked, Labels, Products
+from tests.training import worlds
+
+COLOURS, KINDS = ("red", "blue", "green"), ("shoe", "mug")
+
+
+def shop() -> Products:
+    rows: list[dict[str, Any]] = []
+    for number in range(18):
+        colour, kind = COLOURS[number % 3], KINDS[number // 3 % 2]
+        rows.append(
+            {
+                "id": f"p{number:03d}", "title": f"{colour} {kind} model {number}", "color": colour, "kind": kind,
+                "sku": f"sku-{number}", "price": 1.5 * number, "description": "soft", "tags": ["a"],
+            }
+        )  # fmt: skip
+    return replace(worlds.products(18, complete=True), rows=rows)
+
+
+def wanted_by(labels: Labels) -> dict[Asked, list[int]]:
+    return {asked: labels.product[labels.query == query].tolist() for query, asked in enumerate(labels.asked)}
+
+
+def made(products: Products, **options: Any) -> Labels:
+    return labels_from_catalog(products, dev_share=0.1, seed=0, **options)
+
+
+def test_facets_are_attributes_of_few_short_values() -> None:
+    assert set(facets_of(shop().rows)) == {"color", "kind"}
+
+
+def test_every_pair_is_true() -> None:
+    products = shop()
+    rows = products.rows
+    found = wanted_by(made(products))
+    kinds = {"title": 0, "attributes": 0, "picture": 0, "changed": 0}
+    for asked, wanted in found.items():
+        words = asked.text.lower().split()
+        if asked.picture_of >= 0 and not words:
+            kinds["picture"] += 1
+            assert wanted == [asked.picture_of]
+        elif asked.picture_of >= 0:
+            kinds["changed"] += 1
+            shown = rows[asked.picture_of]
+            other = "kind" if asked.text in COLOURS else "color"
+            name = "color" if asked.text in COLOURS else "kind"
+            assert shown[name] != asked.text
+            assert wanted == [
+                n for n, r in enumerate(rows) if (r[name], r[other]) == (asked.text, shown[other])
+            ]
+        else:
+            every = {"color", "kind"} if set(words) <= {*COLOURS, *KINDS} else set()
+            kinds["attributes" if every else "title"] += 1
+            assert wanted == [n for n, r in enumerate(rows) if set(words) <= set(r["title"].split())]
+    assert kinds["title"] > 18 and kinds["picture"] == 18
+    assert kinds["attributes"] >= 5 and kinds["changed"] >= 5
+
+
+def test_the_same_seed_makes_the_same_pairs() -> None:
+    one, other = made(shop()), made(shop())
+    assert one.asked == other.asked
+    for name in ("query", "product", "split"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert (one.split == DEV).sum() == round(0.1 * len(one.asked))
+    assert labels_from_catalog(shop(), dev_share=0.1, seed=1).asked != one.asked
+
+
+def test_crops_are_further_views_of_each_picture() -> None:
+    labels = made(shop(), crops=2, pictures=lambda ids: {id: f"/{id}.jpg" for id in ids[:3]})
+    views = {one: wanted for one, wanted in wanted_by(labels).items() if one.image}
+    assert views == {Asked(image=f"/p{n:03d}.jpg", view=view): [n] for n in range(3) for view in (1, 2)}
+
+
+def test_products_with_the_same_picture_are_wanted_together() -> None:
+    products = shop()
+    products.image[5] = products.image[2]
+    found = wanted_by(made(products))
+    assert found[Asked(picture_of=2)] == [2, 5]
+    assert Asked(picture_of=5) not in found
+
+
+def test_products_that_say_nothing_are_an_error() -> None:
+    products = shop()
+    products.present[:, 0] = False
+    silent = replace(products, rows=[{"id": row["id"]} for row in products.rows])
+    with pytest.raises(ConfigError, match="neither titles, attributes nor pictures"):
+        made(silent)

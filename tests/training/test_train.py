@@ -1,0 +1,267 @@
+"""Trainings of a real collection on Milvus Lite, from Python and from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from mm_milvus_cli.demo_catalog import draw_catalog
+from mm_milvus_cli.main import cli
+from PIL import Image
+
+from mm_milvus import Client, Settings
+from mm_milvus.errors import ConfigError, FusionError
+from mm_milvus.fusion import load_head
+from mm_milvus.training import Step, TrainSettings, train
+
+FAST = {"epochs": 2, "dim": 32}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The demo catalog in a database."""
+    folder = tmp_path_factory.mktemp("shop")
+    catalog = draw_catalog(folder / "demo")
+    settings = Settings(uri=str(folder / "demo.db"))
+    with Client(config=settings) as client:
+        client.ingest(catalog)
+    return settings
+
+
+@pytest.fixture
+def pairs(shop: Settings, tmp_path: Path) -> Path:
+    """Made-up words that only training can tell apart, each for the products of one colour."""
+    with Client(config=shop) as client:
+        page = client.query(filter='color in ["red", "blue", "green"]', limit=100)
+    words = {"red": "zorv", "blue": "quell", "green": "mibble"}
+    lines: list[Any] = []
+    for hit in page.hits:
+        word = words[hit.attributes["color"]]
+        for number, more in enumerate(("", "one", "a new", "my", "some")):
+            split = "dev" if number == 4 else "train"
+            lines.append({"query": f"{more} {word}".strip(), "product": hit.id, "split": split})
+    lines += [{"query": "zorv", "product": "nobody"}, "{"]
+    path = tmp_path / "pairs.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(texts), encoding="utf-8")
+    return path
+
+
+def test_pairs_teach_words_that_mean_nothing(shop: Settings, pairs: Path, tmp_path: Path) -> None:
+    steps: list[Step] = []
+    out = tmp_path / "heads" / "v1"
+    settings = TrainSettings(
+        out=out, pairs=pairs, fusion="gated", dim=64, epochs=30, lr=2e-3, pairs_per_step=16
+    )
+    report = train(settings, shop, progress=steps.append)
+    assert report.ndcg_start is not None and report.ndcg is not None
+    assert report.ndcg_start < 0.5
+    assert report.ndcg > 0.9
+    assert report.won is True
+    assert (report.rejected, report.unknown_products, report.products) == (2, 1, 86)
+    assert report.queries == {"train": 12, "dev": 3, "test": 0}
+    assert {step.phase for step in steps} == {"reading products", "encoding texts", "training"}
+    assert all(0 < step.done <= step.total for step in steps)
+    assert {path.name for path in out.iterdir()} == {
+        "cache", "config.json", "curves.png", "head.safetensors", "log.jsonl", "rejects.jsonl", "report.json",
+    }  # fmt: skip
+    reasons = [json.loads(line)["reason"] for line in (out / "rejects.jsonl").read_text().splitlines()]
+    assert reasons[0] == "there is no product 'nobody'"
+    assert json.loads((out / "report.json").read_text())["ndcg"] == report.ndcg
+    assert len((out / "log.jsonl").read_text().splitlines()) == report.epochs + 1
+    with Image.open(out / "curves.png") as curves:
+        assert curves.size == (900, 600)
+    assert load_head(out)[0].config.kind == "gated"
+
+
+def test_what_was_trained_is_what_the_shop_searches_with(shop: Settings, pairs: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(
+        out=tmp_path / "head", pairs=pairs, dim=64, epochs=30, lr=2e-3, pairs_per_step=16
+    )
+    train(settings, shop)
+    catalog = Path(shop.uri).parent / "demo" / "catalog.jsonl"
+    with Client(config=shop, collection="taught") as client:
+        client.ingest(catalog, fusion=str(tmp_path / "head"))
+        found = client.query("some quell", mode="vector", limit=5, fields=["color"])
+        client.drop()
+    assert [hit.attributes["color"] for hit in found.hits] == ["blue"] * 5
+
+
+@pytest.mark.parametrize("fusion", ["linear", "attention"])
+def test_a_catalog_is_enough(shop: Settings, tmp_path: Path, fusion: Any) -> None:
+    report = train(TrainSettings(out=tmp_path / "head", from_catalog=True, fusion=fusion, **FAST), shop)
+    assert report.queries["train"] > 250
+    assert report.pairs["train"] > report.queries["train"]
+    assert report.next.endswith(f"--fusion {tmp_path / 'head'} --collection products_head --uri {shop.uri}")
+
+
+def test_queries_may_be_pictures_products_and_mixtures(shop: Settings, tmp_path: Path) -> None:
+    folder = Path(shop.uri).parent / "demo" / "images"
+    lines = [
+        {"query": {"image": f"{folder.name}/mug-red-1.jpg", "text": "blue"}, "product": "mug-blue-1"},
+        {"query": {"id": "mug-red-1", "text": "blue"}, "product": "mug-blue-1"},
+        {"query": {"image": f"{folder.name}/nowhere.jpg"}, "product": "mug-blue-1"},
+        {"query": {"id": "mug-red-1"}, "product": "mug-blue-1", "split": "test"},
+    ]
+    path = folder.parent / "pairs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    report = train(TrainSettings(out=tmp_path / "head", pairs=path, dev_share=0.0, **FAST), shop)
+    assert report.queries == {"train": 2, "dev": 0, "test": 1}
+    assert (report.won, report.ndcg) == (None, None)
+    assert report.test_ndcg is not None
+    (refused,) = [json.loads(line) for line in (tmp_path / "head" / "rejects.jsonl").read_text().splitlines()]
+    assert (refused["line"], refused["reason"]) == (3, "its picture cannot be read")
+
+
+def test_crops_are_read_from_the_pictures(shop: Settings, tmp_path: Path) -> None:
+    report = train(TrainSettings(out=tmp_path / "head", from_catalog=True, crops=1, epochs=1, dim=32), shop)
+    plain = train(TrainSettings(out=tmp_path / "plain", from_catalog=True, epochs=1, dim=32), shop)
+    assert sum(report.queries.values()) == sum(plain.queries.values()) + 86
+
+
+def test_a_training_can_start_from_another_head(shop: Settings, tmp_path: Path) -> None:
+    one = TrainSettings(out=tmp_path / "one", from_catalog=True, fusion="gated", **FAST)
+    first = train(one, shop)
+    second = train(replace(one, out=tmp_path / "two", init=tmp_path / "one", fusion=None, dim=None), shop)
+    assert (second.fusion, second.dim) == ("gated", 32)
+    assert second.ndcg_start == pytest.approx(first.ndcg)
+    with pytest.raises(FusionError, match="has dim 32, not 64"):
+        train(replace(one, out=tmp_path / "three", init=tmp_path / "one", dim=64), shop)
+
+
+def test_a_head_is_not_replaced_unasked(shop: Settings, tmp_path: Path) -> None:
+    settings = TrainSettings(out=tmp_path / "head", from_catalog=True, **FAST)
+    train(settings, shop)
+    with pytest.raises(ConfigError, match="there is a trained head .* --overwrite"):
+        train(settings, shop)
+    train(replace(settings, overwrite=True, seed=1), shop)
+
+
+def test_only_a_collection_of_blocks_can_be_read(shop: Settings, tmp_path: Path) -> None:
+    train(TrainSettings(out=tmp_path / "head", from_catalog=True, **FAST), shop)
+    catalog = Path(shop.uri).parent / "demo" / "catalog.jsonl"
+    with Client(config=shop, collection="fused") as client:
+        client.ingest(catalog, fusion=str(tmp_path / "head"))
+    fused = shop.replace(collection="fused")
+    with pytest.raises(FusionError, match="training reads a collection of the fusion 'blocks'"):
+        train(TrainSettings(out=tmp_path / "other", from_catalog=True), fused)
+    with Client(config=fused) as client:
+        client.drop()
+
+
+# --- a run that is killed ----------------------------------------------------------------------------------
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(shop: Settings, tmp_path: Path) -> None:
+    args = ["train", "--from-catalog", "--uri", shop.uri, "--dim", "32", "--fusion", "attention"]
+    args += ["--epochs", "12", "--pairs-per-step", "16", "--patience", "12", "--json", "--out"]
+    program = [sys.executable, "-c", "from mm_milvus_cli.main import main; main()", *args]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    undisturbed = json.loads(subprocess.run([*program, str(whole)], capture_output=True, check=True).stdout)
+    process = subprocess.Popen([*program, str(killed)], stdout=subprocess.DEVNULL)
+    _wait_for_epochs(killed / "log.jsonl", 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "head.safetensors").exists()
+    other = CliRunner().invoke(cli, [*args, str(killed), "--lr", "0.1"])
+    assert (other.exit_code, json.loads(other.stdout)["kind"]) == (2, "ConfigError")
+    finished = json.loads(subprocess.run([*program, str(killed)], capture_output=True, check=True).stdout)
+    assert 0 < finished["resumed_from"] < 12
+    assert undisturbed["resumed_from"] == 0
+    assert (whole / "head.safetensors").read_bytes() == (killed / "head.safetensors").read_bytes()
+    history = [_without_seconds(folder / "log.jsonl") for folder in (whole, killed)]
+    assert history[0] == history[1]
+    assert not (killed / "checkpoint.pt").exists()
+
+
+def _wait_for_epochs(log: Path, count: int) -> None:
+    ends = time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) > count):
+        assert time.monotonic() < ends, "the run wrote no epochs"
+        time.sleep(0.002)
+
+
+def _without_seconds(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) | {"seconds": 0} for line in log.read_text().splitlines()]
+
+
+# --- the command -------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_was_read_what_came_of_it_and_what_is_next(
+    shop: Settings, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = ["train", str(pairs), "--out", "heads/v1", "--uri", shop.uri, "--dim", "64", "--lr", "0.002"]
+    done = CliRunner(catch_exceptions=False).invoke(cli, [*args, "--pairs-per-step", "16"])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("queries: 12 train, 3 dev · 86 products · 2 rejected")
+    assert (
+        lines[1]
+        == f"refused lines and why: heads{os.sep}v1/rejects.jsonl; 1 for products that are not stored"
+    )
+    assert lines[2].startswith("nDCG@10 of dev: 0.") and "untrained, " in lines[2]
+    assert lines[-1].startswith(
+        "next: mm-milvus ingest catalog.jsonl --fusion heads/v1 --collection products_v1"
+    )
+
+
+def test_a_head_that_is_no_better_is_called_that(shop: Settings, tmp_path: Path) -> None:
+    """With a learning rate of nearly nothing, nothing is learnt."""
+    args = ["train", "--from-catalog", "--out", str(tmp_path / "head"), "--uri", shop.uri, "--lr", "1e-12"]
+    done = CliRunner(catch_exceptions=False).invoke(cli, [*args, "--epochs", "1", "--dim", "32"])
+    assert done.exit_code == 0
+    assert "the trained head is NOT better than its untrained start" in done.stdout
+    assert json.loads((tmp_path / "head" / "report.json").read_text())["won"] is False
+    assert load_head(tmp_path / "head")[0].config.dim == 32
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "give either a file of pairs or from_catalog"),
+        (["pairs.jsonl", "--from-catalog"], "give either a file of pairs or from_catalog"),
+        (["--from-catalog", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
+        (["--from-catalog", "--lr", "0"], "lr must be a number above 0"),
+        (["--from-catalog", "--dropout", "1"], "dropout must be a number of at least 0 and at most 0.9"),
+        (["pairs.jsonl", "--crops", "1"], "crops are made of the products' own pictures"),
+        (["--from-catalog", "--fusion", "sum"], "needs pictures and texts of equal width"),
+        (["--from-catalog", "--fusion", "attention", "--dim", "30"], "must be a multiple of its 8 heads"),
+        (["nowhere.jsonl"], "the file of pairs 'nowhere.jsonl' cannot be read"),
+    ],
+)
+def test_bad_options_are_one_line(shop: Settings, tmp_path: Path, args: list[str], message: str) -> None:
+    done = CliRunner().invoke(cli, ["train", *args, "--out", str(tmp_path / "x"), "--uri", shop.uri])
+    assert done.exit_code in (2, 7)
+    assert message in done.stderr
+    assert not (tmp_path / "x" / "head.safetensors").exists()
+
+
+def test_importing_the_room_loads_no_torch() -> None:
+    program = "import sys, mm_milvus.training; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_views_are_mild_and_always_the_same(shop: Settings) -> None:
+    from mm_milvus.media import MediaReader
+    from mm_milvus.training.views import view_of
+
+    path = str(Path(shop.uri).parent / "demo" / "images" / "mug-red-1.jpg")
+    with MediaReader() as reader:
+        whole, one, again, other = (view_of(path, number, reader, None, 224) for number in (0, 1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert one.shape != other.shape or not np.array_equal(one, other)
+    assert all(0.74 <= part / side <= 1 for part, side in zip(one.shape[:2], whole.shape[:2], strict=True))
+    assert abs(one.mean() - whole.mean()) < 40
