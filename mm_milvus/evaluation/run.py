@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError, FilterError, MediaError, ProductNotFound
@@ -37,12 +39,13 @@ class AskedOf:
 def opened(variants: Sequence[Variant], shop: Client) -> Iterator[list[AskedOf]]:
     """The clients of all variants, one of each collection; all but ``shop`` are closed at the end."""
     clients = {shop.settings.collection: shop}
-    try:
-        yield [AskedOf(variant, resolve_variant(variant, clients)) for variant in variants]
-    finally:
-        for client in clients.values():
-            if client is not shop:
-                client.close()
+    with TemporaryDirectory(prefix="mm-milvus-eval-") as folder:
+        try:
+            yield [AskedOf(variant, resolve_variant(variant, clients, Path(folder))) for variant in variants]
+        finally:
+            for client in clients.values():
+                if client is not shop:
+                    client.close()
 
 
 def run(

@@ -5,18 +5,22 @@ part     = "default" | "vector" | "text" | "hybrid" | "hybrid:rrf"
          | "alpha=" 0..1 | "bridge=" 0..1 | "composition=" sum, product or slerp
          | "image=" weight | "text=" weight | "id=" weight
          | "collection=" name | name of a fusion, where it is the collection's own
+         | folder of a trained fusion: a collection of the fusion blocks is fused by it for the time of the comparison
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.evaluation.records import Question
-from mm_milvus.fusion import FusionName
+from mm_milvus.evaluation.refusion import fused_anew
+from mm_milvus.fusion import UNTRAINED, load_head
 from mm_milvus.records import Query, Signal
 from mm_milvus.search.routes import mode_of, word_signals
 
@@ -97,7 +101,7 @@ def _with_part(variant: Variant, part: str) -> Variant:
     if mode in _MODES and (not combine or (mode == "hybrid" and combine in ("weighted", "rrf"))):
         chosen = {"mode": mode} | ({"combine": combine} if combine else {})
         return replace(variant, options={**variant.options, **chosen})
-    if part in get_args(FusionName):
+    if part in UNTRAINED or os.sep in part or Path(part).expanduser().is_dir():
         return replace(variant, fusion=part)
     raise ConfigError(f"there is no variant {part!r}; write {_EXAMPLES}")
 
@@ -124,17 +128,27 @@ def _number(key: str, value: str) -> float:
     return number
 
 
-def resolve_variant(variant: Variant, clients: dict[str, Client]) -> Client:
+def resolve_variant(variant: Variant, clients: dict[str, Client], folder: Path) -> Client:
     """The client that answers ``variant``. ``clients`` are the open ones by their collections, the first one being
-    that of the user; one that is missing is opened and added.
+    that of the user; one that is missing is opened and added. Copies of collections are kept in ``folder``.
 
-    Raises CollectionNotFound, and ConfigError where the collection is not fused as the variant says.
+    Raises CollectionNotFound, FusionError, and ConfigError where the collection is not fused as the variant says.
     """
     own = next(iter(clients.values()))
     name = variant.collection or own.settings.collection
     if name not in clients:
         clients[name] = _neighbour(own, name)
-    fusion = clients[name].info().stamp["fusion"]
+    stamp = clients[name].info().stamp
+    fusion = stamp["fusion"]
+    if variant.fusion is not None and variant.fusion not in UNTRAINED:
+        if load_head(variant.fusion)[1] == stamp["head_revision"]:
+            return clients[name]
+        copy = f"{name} by {variant.fusion}"
+        if copy not in clients:
+            place = folder / str(len(clients))
+            place.mkdir()
+            clients[copy] = fused_anew(clients[name], variant.fusion, place)
+        return clients[copy]
     if variant.fusion not in (None, fusion):
         raise ConfigError(
             f"{name!r} is fused by {fusion}, not by {variant.fusion}; ingest into a collection with --fusion "
