@@ -63,7 +63,9 @@ def test_it_is_compared_with_what_is_stored(demo: Path, shop: Client, head: Path
     )
     assert [variant.name for variant in found.variants] == ["blocks", str(head), f"vector;{head}"]
     scores = [variant.scores["nDCG@10"].value for variant in found.variants]
-    assert scores[0] > scores[1] > 0.1  # random projections lose something, and not all
+    assert scores[0] == pytest.approx(1.0)
+    assert scores[1] > 0.1  # random projections lose something, and not all
+    assert found.variants[1].index_bytes == found.variants[0].products * 96 * 4
     assert shop.info().stamp["fusion"] == "blocks"
 
 
