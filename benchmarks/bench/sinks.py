@@ -36,6 +36,9 @@ class NullSink:
     def flush(self) -> None:
         pass
 
+    def settle(self) -> None:
+        pass
+
     def stored(self, ids: Sequence[str]) -> dict[str, Any]:
         return {}
 
