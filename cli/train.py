@@ -158,7 +158,12 @@ def _show(report: TrainReport) -> None:
         f"{one_line(report.out)}: {report.fusion}, {report.dim} dimensions, the weights of epoch {report.best_epoch} "
         f"of {report.epochs}{went_on}, {report.seconds:.1f} s"
     )
-    say(f"next: {one_line(report.next)}")
+    if report.won is False:
+        say(
+            "next: more pairs, another --fusion or --lr; or judge it by queries of its own with mm-milvus eval"
+        )
+    else:
+        say(f"next: {one_line(report.next)}")
 
 
 def _show_gain(split: str, before: float | None, after: float | None) -> None:

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Variant", "parse_variant", "resolve_variant"]
 
+_PLAIN = Query(())
 _MODES = ("vector", "text", "hybrid")
 _COMPOSITIONS = ("sum", "product", "slerp")
 _SHARES = ("alpha", "bridge")
 _WEIGHTS = ("image", "text", "id")
-_EXAMPLES = "vector, text, hybrid, hybrid:rrf, alpha=.3, 'image=.7;text=.3', collection=NAME"
+_EXAMPLES = (
+    "vector, text, hybrid, hybrid:rrf, alpha=.3, 'image=.7;text=.3', collection=NAME, blocks, heads/NAME"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,12 @@ class Variant:
             mode = "vector"
         query = Query(signals, question.filter, limit=limit, fields=(), count=False)
         query = replace(query, **{**self.options, "mode": mode})
-        mode_of(query)
+        # An option that says nothing to this question is none: it must not count against the variant.
+        if mode_of(query) != "hybrid":
+            query = replace(query, combine=_PLAIN.combine, alpha=_PLAIN.alpha)
+        kinds = {signal.kind for signal in signals}
+        if mode == "text" or ("image" not in kinds and kinds != {"text"}):
+            query = replace(query, bridge=None)
         return query
 
     def _weighted(self, signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
@@ -101,6 +109,8 @@ def _with_part(variant: Variant, part: str) -> Variant:
     if mode in _MODES and (not combine or (mode == "hybrid" and combine in ("weighted", "rrf"))):
         chosen = {"mode": mode} | ({"combine": combine} if combine else {})
         return replace(variant, options={**variant.options, **chosen})
+    if variant.fusion is not None and part != variant.fusion and (part in UNTRAINED or os.sep in part):
+        raise ConfigError(f"{variant.name!r} names two fusions; separate variants by a comma")
     if part in UNTRAINED or os.sep in part or Path(part).expanduser().is_dir():
         return replace(variant, fusion=part)
     raise ConfigError(f"there is no variant {part!r}; write {_EXAMPLES}")

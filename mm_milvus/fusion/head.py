@@ -257,6 +257,8 @@ def _read(path: Path, times: tuple[int, ...]) -> tuple[Head, str]:
     try:
         described, content = ((path / name).read_bytes() for name in (CONFIG_FILE, WEIGHTS_FILE))
         config: dict[str, Any] = json.loads(described)
+        if missing := {"kind", "dim", "image_dim", "text_dim", "shared", "encoder", "revision"} - set(config):
+            raise ValueError(f"{CONFIG_FILE} lacks {min(missing)!r}")
         if config.get("version", _VERSION) > _VERSION:
             raise FusionError(f"the trained fusion in {str(path)!r} is of a newer version; upgrade mm-milvus")
         arrays = load(content)

@@ -70,9 +70,13 @@ class Stamp:
         try:
             head, revision = load_head(self.head)
         except FusionError as error:
+            moved = (
+                ""
+                if Path(self.head).is_dir()
+                else "; where it has moved, give its folder as MM_MILVUS_FUSION"
+            )
             raise StampMismatch(
-                f"the vectors of this collection need the trained fusion {self.head_revision}: {error}; where it has "
-                "moved, give its folder as MM_MILVUS_FUSION"
+                f"the vectors of this collection need the trained fusion {self.head_revision}: {error}{moved}"
             ) from error
         if revision != self.head_revision:
             raise StampMismatch(

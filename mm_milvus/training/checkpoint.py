@@ -17,7 +17,14 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """In one step: a run that is killed meanwhile finds the state of the epoch before."""
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except (
+            RuntimeError
+        ) as error:  # torch cannot finish its file when it is interrupted, and hides that it was
+            if isinstance(error.__context__, KeyboardInterrupt | SystemExit):
+                raise error.__context__ from None
+            raise
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)

@@ -65,7 +65,8 @@ def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: in
                 raise _BadLine(f"this query is in the split {SPLITS[splits[query]]!r} already")
         except _BadLine as error:
             found.unknown_products += isinstance(error, _Unknown)
-            found.rejects.append(Rejected(number, None, "read", str(error), line))
+            shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            found.rejects.append(Rejected(number, None, "read", str(error), shown))
             continue
         grades[query, product] = max(grade, grades.get((query, product), 0.0))
     if TRAIN not in splits:
@@ -81,13 +82,12 @@ def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: in
 
 
 def _lines(path: Path) -> list[str]:
+    """What is not UTF-8 is kept as surrogates, which spoils no other line."""
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (
-            "is not UTF-8" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
-        )
-        raise ConfigError(f"the file of pairs {str(path)!r} {reason}") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"the file of pairs {str(path)!r} cannot be read: {error.strerror}") from error
+    return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
 
 
 def _nothing_left(path: Path, found: PairsFile) -> str:
@@ -101,6 +101,8 @@ def _nothing_left(path: Path, found: PairsFile) -> str:
 
 
 def _pair(line: str, places: dict[str, int]) -> tuple[Asked, int, float, int]:
+    if not _is_text(line):
+        raise _BadLine("not UTF-8")
     try:
         values = json.loads(line)
     except ValueError as error:
@@ -124,8 +126,18 @@ def _asked(query: Any, places: dict[str, int]) -> Asked:
     for part in ("text", "image"):
         if part in query and not (isinstance(query[part], str) and query[part].strip()):
             raise _BadLine(f"the query's {part} must be a string that is not empty")
+        if not _is_text(query.get(part, "")):
+            raise _BadLine(f"the query's {part} has half a character: a lone surrogate")
     product = _place(query["id"], "query's id", places) if "id" in query else -1
     return Asked(query.get("text", "").strip(), query.get("image", ""), product=product)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _place(id: Any, what: str, places: dict[str, int]) -> int:

@@ -33,6 +33,7 @@ __all__ = ["train"]
 
 Progress = Callable[[Step], None]
 REPORT, REJECTS, CURVES, CACHE = "report.json", "rejects.jsonl", "curves.png", "cache"
+_MARKS = {CACHE, "checkpoint.pt", "head.safetensors"}  # one of them is in every folder of a training
 _HEADS = 8  # of attention
 _PAGE = 1_000
 
@@ -93,8 +94,17 @@ def _check_out(settings: TrainSettings) -> None:
     from mm_milvus.fusion.head import WEIGHTS_FILE
 
     unfinished = settings.out / "checkpoint.pt"
-    if settings.out.exists() and not settings.out.is_dir():
-        raise ConfigError(f"{str(settings.out)!r} is not a folder")
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in settings.out.iterdir()}
+        (settings.out / CACHE).mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to the folder {str(settings.out)!r}: {error.strerror}") from error
+    if names and not names & _MARKS:
+        (settings.out / CACHE).rmdir()
+        raise ConfigError(
+            f"{str(settings.out)!r} holds {min(names)!r} and no training: take a folder that is new or empty"
+        )
     if settings.overwrite:
         unfinished.unlink(missing_ok=True)
     elif (settings.out / WEIGHTS_FILE).exists() and not unfinished.exists():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DIM", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings"]
 
+MOST_DIM = 32_768
 DIM = 512  # of the fused vector, where nobody says otherwise
 LossName = Literal["softmax", "sigmoid"]
 Schedule = Literal["cosine", "constant"]
@@ -56,7 +57,8 @@ class TrainSettings:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(value).expanduser())
         if (self.pairs is None) is not self.from_catalog:
-            raise ConfigError("give either a file of pairs or from_catalog")
+            both = "not both a file of pairs and" if self.from_catalog else "a file of pairs, or"
+            raise ConfigError(f"give {both} --from-catalog (from_catalog=True)")
         if self.fusion is not None and self.fusion not in KINDS:
             raise ConfigError(f"the fusion to train is one of {', '.join(KINDS)}, not {self.fusion!r}")
         for name, choices in (("loss", get_args(LossName)), ("schedule", get_args(Schedule))):
@@ -66,6 +68,10 @@ class TrainSettings:
         _whole(self, "negatives", "skip_top", "crops", "seed", least=0)
         if self.dim is not None:
             _whole(self, "dim", least=1)
+            if self.dim > MOST_DIM:
+                raise ConfigError(
+                    f"Milvus stores vectors of at most {MOST_DIM:,} dimensions, got {self.dim:,}"
+                )
         if self.lr is not None:
             _between(self, "lr", 0.0, 1.0, open_below=True)
         _between(self, "decay", 0.0, 1e6)

@@ -132,3 +132,16 @@ def test_a_variant_can_be_made_in_python(shop: Client) -> None:
     found = evaluate(shop, QUESTIONS, compare=[picky], metrics=["MRR"])
     assert found.baseline.name == "nearest"
     assert found.baseline.scores["MRR"].value == 0.0
+
+
+def test_an_option_that_says_nothing_to_a_question_is_none() -> None:
+    assert query("hybrid:rrf", PICTURE) == {"signals": [("image", None)], "mode": "vector"}
+    assert query("alpha=.3", PICTURE) == {"signals": [("image", None)]}
+    product = Question("5", (Signal("id", "a"),), {"b": 1})
+    assert query("bridge=0.5", product) == {"signals": [("id", None)]}
+    assert query("bridge=0.5", PICTURE) == {"signals": [("image", None)], "bridge": 0.5}
+
+
+def test_two_fusions_are_no_variant() -> None:
+    with pytest.raises(ConfigError, match="names two fusions"):
+        parse_variant("heads/a;heads/b")

@@ -98,3 +98,21 @@ def test_the_dev_split_is_drawn_by_query_unless_the_file_names_one(tmp_path: Pat
     assert named.split.tolist() == [TRAIN] * 20 + [DEV]
     alone = read(tmp_path, {"query": "x", "product": "a"}, dev_share=0.5).labels
     assert alone.split.tolist() == [TRAIN]
+
+
+def test_a_line_that_is_no_text_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    good = b'{"query": "red shoe", "product": "a"}\n'
+    path.write_bytes(
+        b"\xef\xbb\xbf"
+        + good
+        + b'{"query": "\xff\xfe", "product": "a"}\n'
+        + rb'{"query": "\ud800", "product": "a"}'
+    )
+    found = read_pairs(path, {"a": 0}, dev_share=0.0, seed=0)
+    assert [one.text for one in found.labels.asked] == ["red shoe"]
+    assert [(one.line, one.reason) for one in found.rejects] == [
+        (2, "not UTF-8"),
+        (3, "the query's text has half a character: a lone surrogate"),
+    ]
+    assert "\ufffd" in found.rejects[0].record

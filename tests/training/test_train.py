@@ -23,6 +23,7 @@ from mm_milvus import Client, Settings
 from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.fusion import load_head
 from mm_milvus.training import Step, TrainSettings, train
+from mm_milvus.training.checkpoint import load_state, save_state
 
 FAST = {"epochs": 2, "dim": 32}
 
@@ -147,6 +148,36 @@ def test_a_head_is_not_replaced_unasked(shop: Settings, tmp_path: Path) -> None:
     train(replace(settings, overwrite=True, seed=1), shop)
 
 
+def test_folders_of_other_things_stay_as_they_are(shop: Settings, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    with pytest.raises(
+        ConfigError, match=r"holds 'a.jpg' and no training: take a folder that is new or empty"
+    ):
+        train(TrainSettings(out=tmp_path / "photos", from_catalog=True), shop)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
+    with pytest.raises(ConfigError, match=r"cannot write to the folder '/proc/x/y'"):
+        train(TrainSettings(out=Path("/proc/x/y"), from_catalog=True), shop)
+    with pytest.raises(ConfigError, match=r"cannot write to the folder .*a.jpg"):
+        train(TrainSettings(out=tmp_path / "photos" / "a.jpg", from_catalog=True), shop)
+
+
+def test_an_interrupt_while_a_state_is_saved_is_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(*_: Any) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos 7476352 vs 7476240")
+
+    save_state(tmp_path / "checkpoint.pt", {"identity": "1"})
+    monkeypatch.setattr("torch.save", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        save_state(tmp_path / "checkpoint.pt", {"identity": "2"})
+    assert load_state(tmp_path / "checkpoint.pt", "1") == {"identity": "1"}
+
+
 def test_only_a_collection_of_blocks_can_be_read(shop: Settings, tmp_path: Path) -> None:
     train(TrainSettings(out=tmp_path / "head", from_catalog=True, **FAST), shop)
     catalog = Path(shop.uri).parent / "demo" / "catalog.jsonl"
@@ -224,14 +255,16 @@ def test_a_head_that_is_no_better_is_called_that(shop: Settings, tmp_path: Path)
     assert done.exit_code == 0
     assert "the trained head is NOT better than its untrained start" in done.stdout
     assert json.loads((tmp_path / "head" / "report.json").read_text())["won"] is False
+    assert "next: more pairs" in done.stdout and "mm-milvus ingest" not in done.stdout
     assert load_head(tmp_path / "head")[0].config.dim == 32
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "give either a file of pairs or from_catalog"),
-        (["pairs.jsonl", "--from-catalog"], "give either a file of pairs or from_catalog"),
+        ([], "give a file of pairs, or --from-catalog"),
+        (["pairs.jsonl", "--from-catalog"], "give not both a file of pairs and --from-catalog"),
+        (["--from-catalog", "--dim", "100000"], "at most 32,768 dimensions, got 100,000"),
         (["--from-catalog", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
         (["--from-catalog", "--lr", "0"], "lr must be a number above 0"),
         (["--from-catalog", "--dropout", "1"], "dropout must be a number of at least 0 and at most 0.9"),
