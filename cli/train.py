@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+_FEW = 30  # held-out queries, of which one more or less decides
+
 _training_options = compose(
     click.option("--out", required=True, metavar="FOLDER", help="Folder that the trained head goes to."),
     click.option(
@@ -147,6 +149,8 @@ def _show(report: TrainReport) -> None:
         say(f"refused lines and why: {one_line(report.out)}/rejects.jsonl{unknown}")
     _show_gain("dev", report.ndcg_start, report.ndcg)
     _show_gain("test", report.test_ndcg_start, report.test_ndcg)
+    if 0 < report.queries["dev"] < _FEW:
+        say(f"{counted(report.queries['dev'], 'held-out query', 'held-out queries')} can only be a hint")
     if report.won is None:
         say("no queries were held out: whether the head is any better is not known (--dev-share)")
     elif not report.won:
