@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from fit_offline import TINTS, open_rgb, run, tint
+from quality import ndcg
 from safetensors.numpy import save_file
 
 from mm_milvus.encoders.colour import colour_histogram
@@ -75,28 +76,21 @@ def main() -> None:
         return normalise(texts.encode(list(words), is_query=True) - mean)
 
     words, targets = lessons(names, photos)
-    looks = fit(embed(words), targets, mean)
+    looks = fit(embed(words), targets)
     painted = paint(network, photos)
-    classes = Looks(*fit_parts(embed(names), prototypes(), mean))
     nothing = np.random.default_rng(0)
     for name, found in (
         ("random order", lambda q: nothing.normal(size=(len(q), 288)).astype(np.float32)),
-        ("classes of the network alone", classes),
-        ("all of it", looks),
+        ("classes of the network alone", Looks(*fit(embed(names), prototypes()), mean, GAMMA)),
+        ("all of it", Looks(*looks, mean, GAMMA)),
     ):
         report(name, found, texts, photos, painted)
     if options.out:
-        anchors, weights, _, _ = fit_parts(embed(words), targets, mean)
-        save_file(
-            {
-                "anchors": anchors.astype(np.float16),
-                "weights": weights.astype(np.float16),
-                "mean": mean,
-                "gamma": np.array([GAMMA], np.float32),
-            },
-            options.out,
-        )
-        print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB, {len(anchors)} anchors")
+        kept = {
+            name: part.astype(np.float16) for name, part in zip(("anchors", "weights"), looks, strict=True)
+        }
+        save_file({**kept, "mean": mean, "gamma": np.array([GAMMA], np.float32)}, options.out)
+        print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB, {len(looks[0])} anchors")
 
 
 # --- photos ------------------------------------------------------------------------------------------------
@@ -179,22 +173,12 @@ def shade(rgb: tuple[int, int, int]) -> Array:
     return normalise(np.pad(share * histogram - usual, (SHAPES, 0)))
 
 
-def fit_parts(anchors: Array, targets: Array, mean: Array) -> tuple[Array, Array, Array, float]:
-    """Kernel ridge regression: a = (K + ridge I)^-1 targets."""
+def fit(anchors: Array, targets: Array) -> tuple[Array, Array]:
+    """Anchors and weights, in the 16 bits in which they are stored. Kernel ridge regression:
+    a = (K + ridge I)^-1 targets."""
     kernel = np.exp(GAMMA * (anchors @ anchors.T - 1)).astype(np.float64)
     weights = np.linalg.solve(kernel + RIDGE * np.eye(len(kernel)), targets)
-    return anchors, weights.astype(np.float32), mean, GAMMA
-
-
-def fit(anchors: Array, targets: Array, mean: Array) -> Looks:
-    """As it is stored, in 16 bits."""
-    anchors, weights, mean, gamma = fit_parts(anchors, targets, mean)
-    return Looks(
-        anchors.astype(np.float16).astype(np.float32),
-        weights.astype(np.float16).astype(np.float32),
-        mean,
-        gamma,
-    )
+    return anchors.astype(np.float16).astype(np.float32), weights.astype(np.float16).astype(np.float32)
 
 
 # --- what it is worth --------------------------------------------------------------------------------------
@@ -231,9 +215,7 @@ def score(
     scores = looks(texts.encode(names, is_query=True)) @ vectors.T
     relevant = np.array(names)[:, None] == labels
     top = np.argsort(-scores, axis=1)[:, :10]
-    gains = 1 / np.log2(np.arange(2, 12))
-    best = np.array([gains[: min(10, count)].sum() for count in relevant.sum(axis=1)])
-    return float((np.take_along_axis(relevant, top, 1) @ gains / best).mean())
+    return ndcg(relevant, top)
 
 
 if __name__ == "__main__":

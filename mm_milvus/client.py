@@ -392,9 +392,7 @@ class Client:
 
     def _encoder_name(self, stamp: Stamp | None) -> str:
         asked = self.settings.encoder
-        if asked and stamp:
-            stamp.check_name(asked, self.settings.collection)
-        return asked or (stamp.loadable_name if stamp else "offline")
+        return stamp.encoder_name(asked, self.settings.collection) if stamp else asked or "offline"
 
     def _replicas(self, stamp: Stamp | None) -> list[Encoder]:
         """The encoder asked for, else the collection's own, else `offline`; once per GPU where there are several."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import FieldType
 
-__all__ = ["CONFIG_FILE", "ENV_PREFIX", "Settings", "load_settings"]
+__all__ = ["CONFIG_FILE", "ENV_PREFIX", "Settings", "load_settings", "names_folder"]
 
 CONFIG_FILE = "mm-milvus.toml"
 ENV_PREFIX = "MM_MILVUS_"
@@ -40,13 +40,18 @@ def _pairs(value: Any) -> Any:
     return {key.strip(): item.strip() for key, _, item in pairs}
 
 
+def names_folder(value: str) -> bool:
+    """Whether a text is meant as the path of a folder, and not as a name."""
+    return os.sep in value or Path(value).expanduser().is_dir()
+
+
 def _fusion(value: Any) -> Any:
     """A name, or the folder of a trained fusion; what is in that shows when it is read."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str) or value in ("blocks", "sum", "product"):
         return value
-    if os.sep not in value and not Path(value).expanduser().is_dir():
+    if not names_folder(value):
         raise ValueError(
             "expected 'blocks', 'sum', 'product' or the folder of a trained fusion (mm-milvus train)"
         )

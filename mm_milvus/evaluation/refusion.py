@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.fusion import Fusion, load_head
+from mm_milvus.fusion import Fusion
 from mm_milvus.records import Row
-from mm_milvus.store import Store, storable
+from mm_milvus.store import Store, fused_by, storable
 
 if TYPE_CHECKING:
     from mm_milvus.client import Client
-    from mm_milvus.store import Collection, Stamp
+    from mm_milvus.store import Collection
 
 __all__ = ["fused_anew"]
 
@@ -42,7 +42,8 @@ def fused_anew(shop: Client, head: str, folder: Path) -> Client:
             f"{source.name!r} is fused by {source.stamp.fusion}: only of a collection of the fusion blocks can be told "
             f"what {head} would make of it"
         )
-    stamp = _stamp(source.stamp, head, shop)
+    given = fused_by(head, shop._encoder(source.stamp).spec)
+    stamp = replace(source.stamp, **given, vector_dtype="float32", partition_key=None)
     settings = shop.settings.model_copy(
         update={"uri": str(folder / "refused.db"), "token": None, "fusion": head, "partition_key": None}
     )
@@ -54,23 +55,6 @@ def fused_anew(shop: Client, head: str, folder: Path) -> Client:
                 raise ConfigError(f"cannot copy {refused[0][0].id!r}: {refused[0][1]}")
         copy.flush()
     return Client(config=settings)
-
-
-def _stamp(stamp: Stamp, folder: str, shop: Client) -> Stamp:
-    head, revision = load_head(folder)
-    head.check(shop._encoder(stamp).spec)
-    return replace(
-        stamp,
-        fusion="head",
-        head=str(Path(folder).expanduser().absolute()),
-        head_revision=revision,
-        head_dim=head.config.dim,
-        image_mean=head.image_mean,
-        text_mean=head.text_mean,
-        query_text_mean=head.query_text_mean,
-        vector_dtype="float32",
-        partition_key=None,
-    )
 
 
 def _rows(source: Collection, fusion: Fusion) -> Iterator[list[Row]]:

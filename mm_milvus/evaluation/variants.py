@@ -11,12 +11,12 @@ part     = "default" | "vector" | "text" | "hybrid" | "hybrid:rrf"
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mm_milvus.config import names_folder
 from mm_milvus.errors import ConfigError
 from mm_milvus.evaluation.records import Question
 from mm_milvus.evaluation.refusion import fused_anew
@@ -109,9 +109,9 @@ def _with_part(variant: Variant, part: str) -> Variant:
     if mode in _MODES and (not combine or (mode == "hybrid" and combine in ("weighted", "rrf"))):
         chosen = {"mode": mode} | ({"combine": combine} if combine else {})
         return replace(variant, options={**variant.options, **chosen})
-    if variant.fusion is not None and part != variant.fusion and (part in UNTRAINED or os.sep in part):
-        raise ConfigError(f"{variant.name!r} names two fusions; separate variants by a comma")
-    if part in UNTRAINED or os.sep in part or Path(part).expanduser().is_dir():
+    if part in UNTRAINED or names_folder(part):
+        if variant.fusion not in (None, part):
+            raise ConfigError(f"{variant.name!r} names two fusions; separate variants by a comma")
         return replace(variant, fusion=part)
     raise ConfigError(f"there is no variant {part!r}; write {_EXAMPLES}")
 
@@ -148,10 +148,10 @@ def resolve_variant(variant: Variant, clients: dict[str, Client], folder: Path) 
     name = variant.collection or own.settings.collection
     if name not in clients:
         clients[name] = _neighbour(own, name)
-    stamp = clients[name].info().stamp
-    fusion = stamp["fusion"]
+    stamp = clients[name]._open().stamp
+    fusion = stamp.fusion
     if variant.fusion is not None and variant.fusion not in UNTRAINED:
-        if load_head(variant.fusion)[1] == stamp["head_revision"]:
+        if load_head(variant.fusion)[1] == stamp.head_revision:
             return clients[name]
         copy = f"{name} by {variant.fusion}"
         if copy not in clients:

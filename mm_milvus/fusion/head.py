@@ -67,6 +67,21 @@ class HeadConfig:
         """Whether it takes vectors less their mean, of unit norm again; else the encoder's own."""
         return self.kind != "product"
 
+    def check(self) -> None:
+        """Raises FusionError where there can be no such head."""
+        if self.kind not in get_args(HeadKind):
+            raise FusionError(f"a head is one of {', '.join(get_args(HeadKind))}, not {self.kind!r}")
+        if self.kind == "attention" and self.dim % self.attention_heads:
+            raise FusionError(
+                f"the dimensions of an attention head ({self.dim}) must be a multiple of its "
+                f"{self.attention_heads} heads"
+            )
+        if self.kind in ("sum", "product") and not self.image_dim == self.text_dim == self.dim:
+            raise FusionError(
+                f"the head {self.kind!r} needs pictures and texts of equal width, but the encoder {self.encoder!r} "
+                f"gives {self.image_dim} and {self.text_dim} dimensions; use linear, gated or attention"
+            )
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The weights of one side, by name."""
         found: dict[str, tuple[int, ...]] = {
@@ -95,18 +110,7 @@ class Head:
 
     def __post_init__(self) -> None:
         config = self.config
-        if config.kind not in get_args(HeadKind):
-            raise FusionError(f"a head is one of {', '.join(get_args(HeadKind))}, not {config.kind!r}")
-        if config.kind == "attention" and config.dim % config.attention_heads:
-            raise FusionError(
-                f"the dimensions of an attention head ({config.dim}) must be a multiple of its "
-                f"{config.attention_heads} heads"
-            )
-        if config.kind in ("sum", "product") and not config.image_dim == config.text_dim == config.dim:
-            raise FusionError(
-                f"the head {config.kind!r} needs pictures and texts of equal width, but the encoder {config.encoder!r} "
-                f"gives {config.image_dim} and {config.text_dim} dimensions; use linear, gated or attention"
-            )
+        config.check()
         sides = _SIDES[: 1 if config.shared else 2]
         wanted = {f"{side}.{name}": shape for side in sides for name, shape in config.shapes().items()}
         wanted |= {"image_mean": (config.image_dim,)}

@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mm_milvus import __version__
 from mm_milvus.catalog import Catalog, choose_text_fields, open_catalog, render_text
 from mm_milvus.errors import MediaError, StampMismatch
-from mm_milvus.fusion import UNTRAINED, Fusion, FusionName, Head, load_head
+from mm_milvus.fusion import UNTRAINED, Fusion
 from mm_milvus.ingest.pictures import Pictures, is_url
 from mm_milvus.media import decode_pixels
 from mm_milvus.records import Field, FieldType, Product, Rejected, Schema
-from mm_milvus.store import Stamp, storable
+from mm_milvus.store import Stamp, fused_by, storable
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mm_milvus.config import Settings
-    from mm_milvus.encoders.base import Encoder, EncoderSpec, Prepared
+    from mm_milvus.encoders.base import Encoder, Prepared
     from mm_milvus.store import Collection, Store
 
     Array = npt.NDArray[np.float32]
@@ -186,25 +186,23 @@ def _check_stamp(collection: Collection, encoder: Encoder, settings: Settings) -
 
 def _new_stamp(store: Store, catalog: Catalog, encoder: Encoder, settings: Settings) -> Stamp:
     spec = encoder.spec
-    fusion, head, head_revision = _fusion(settings.fusion or "blocks", spec)
     weights = (
         0.5 if settings.image_weight is None else settings.image_weight,
         0.5 if settings.text_weight is None else settings.text_weight,
     )
-    Fusion.check(fusion, spec, *weights)
+    fusion = settings.fusion or "blocks"
     text_fields = choose_text_fields(catalog.schema, settings)
-    if head is not None:
-        means = head.image_mean, head.text_mean
-    else:
+    if fusion in UNTRAINED:
+        Fusion.check(fusion, spec, *weights)
         means = _means(catalog, encoder, text_fields, settings)
+        made_by: dict[str, Any] = {"fusion": fusion, "image_mean": means[0], "text_mean": means[1]}
+    else:
+        made_by = fused_by(fusion, spec)
     return Stamp(
         encoder=spec.name,
         revision=spec.revision,
         source=_source(settings.encoder or spec.name),
         preprocessing=spec.preprocessing,
-        fusion=fusion,
-        image_mean=means[0],
-        text_mean=means[1],
         joint=spec.joint,
         text_fields=text_fields,
         max_chars=spec.max_chars,
@@ -214,21 +212,8 @@ def _new_stamp(store: Store, catalog: Catalog, encoder: Encoder, settings: Setti
         vector_dtype=settings.vector_dtype or "float32",
         partition_key=settings.partition_key,
         created_by=f"mm-milvus {__version__}",
-        query_text_mean=head.query_text_mean if head else None,
-        head=str(Path(settings.fusion or "").expanduser().absolute()) if head else "",
-        head_revision=head_revision,
-        head_dim=head.config.dim if head else 0,
+        **made_by,
     )
-
-
-def _fusion(name: str, spec: EncoderSpec) -> tuple[FusionName, Head | None, str]:
-    """An untrained fusion by its name, or the trained one of a folder and its fingerprint."""
-    for untrained in UNTRAINED:
-        if name == untrained:
-            return untrained, None, ""
-    head, revision = load_head(name)
-    head.check(spec)
-    return "head", head, revision
 
 
 def _source(encoder: str) -> str:

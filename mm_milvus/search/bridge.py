@@ -22,7 +22,7 @@ __all__ = ["Bridge"]
 
 _NEAREST = 5
 _LEARNED = (
-    0.5  # weight of what the encoder knows of the looks of words, beside 1 for the catalog's own products
+    0.5  # weight of what the encoder knows of the looks of words, beside 1 for the catalog's own products.
 )
 _POWER = 3  # of the similarities: the nearest one says the most
 

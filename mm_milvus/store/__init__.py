@@ -4,7 +4,7 @@ from mm_milvus.store.collection import MAX_WINDOW, Collection, Stored
 from mm_milvus.store.connection import Store, is_server
 from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.schema import storable
-from mm_milvus.store.stamp import Stamp
+from mm_milvus.store.stamp import Stamp, fused_by
 
 __all__ = [
     "MAX_WINDOW",
@@ -14,6 +14,7 @@ __all__ = [
     "Stamp",
     "Store",
     "Stored",
+    "fused_by",
     "is_server",
     "storable",
 ]

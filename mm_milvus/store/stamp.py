@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mm_milvus.encoders.base import EncoderSpec
 
-__all__ = ["SCHEMA_VERSION", "STAMP_PROPERTY", "Stamp"]
+__all__ = ["SCHEMA_VERSION", "STAMP_PROPERTY", "Stamp", "fused_by"]
 
 STAMP_PROPERTY = "mm.stamp"
 SCHEMA_VERSION = 1  # raised when the fields of a collection change in a way that older code cannot read
@@ -90,14 +90,20 @@ class Stamp:
         """With the trained fusion in the folder ``fusion`` where it is the collection's: the folder may have moved."""
         if self.fusion != "head" or fusion is None or fusion in UNTRAINED:
             return self
-        moved = replace(self, head=str(Path(fusion).expanduser().absolute()))
-        return moved if load_head(fusion)[1] == self.head_revision else self
+        same = load_head(fusion)[1] == self.head_revision
+        return replace(self, head=_absolute(fusion)) if same else self
 
     @property
     def loadable_name(self) -> str:
         """What loads the encoder again; a commit of the hub pins the model."""
         commit = re.fullmatch(r"[0-9a-f]{40}", self.revision)
         return f"{self.encoder}@{self.revision}" if commit else self.source or self.encoder
+
+    def encoder_name(self, asked: str | None, collection: str) -> str:
+        """What to load: the encoder that was ``asked`` for, else the stamped one. Raises StampMismatch."""
+        if asked:
+            self.check_name(asked, collection)
+        return asked or self.loadable_name
 
     def recalibrated(self, query_text_mean: npt.NDArray[np.float32] | None, queries: int) -> Stamp:
         """With another mean of query texts. Raises ConfigError for a trained fusion, which was fitted to its own."""
@@ -205,6 +211,25 @@ class Stamp:
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"the stamp of collection {collection!r} is damaged: {error}") from error
+
+
+def fused_by(folder: str, spec: EncoderSpec) -> dict[str, Any]:
+    """The fields of the stamp of a collection that the trained fusion in ``folder`` makes. Raises FusionError."""
+    head, revision = load_head(folder)
+    head.check(spec)
+    return {
+        "fusion": "head",
+        "head": _absolute(folder),
+        "head_revision": revision,
+        "head_dim": head.config.dim,
+        "image_mean": head.image_mean,
+        "text_mean": head.text_mean,
+        "query_text_mean": head.query_text_mean,
+    }
+
+
+def _absolute(folder: str) -> str:
+    return str(Path(folder).expanduser().absolute())
 
 
 def _pack(vector: npt.NDArray[np.float32]) -> str:

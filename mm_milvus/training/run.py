@@ -161,9 +161,7 @@ def _encoder(stamp: Stamp, shop: Settings) -> QueryEncoder:
     from mm_milvus.encoders import load_encoder, load_query_texts
     from mm_milvus.search.cache import QueryEncoder
 
-    if shop.encoder:
-        stamp.check_name(shop.encoder, shop.collection)
-    name = shop.encoder or stamp.loadable_name
+    name = stamp.encoder_name(shop.encoder, shop.collection)
     encoder = QueryEncoder(
         lambda: load_encoder(name, device=shop.device, dtype=shop.dtype, compile=shop.compile),
         load_query_texts(name),
@@ -226,19 +224,8 @@ def _config(settings: TrainSettings, initial: Head | None, spec: EncoderSpec, st
         kind, dim, spec.image_dim, spec.text_dim, bool(settings.shared), spec.name, spec.revision, _HEADS,
         stamp.source,
     )  # fmt: skip
-    _check_config(config)
+    config.check()  # before anything is read
     return config
-
-
-def _check_config(config: HeadConfig) -> None:
-    """Raises FusionError, as a head of these shapes would, before anything is read."""
-    weights = {
-        f"{side}.{name}": np.zeros(shape, np.float32)
-        for side in ("product", "query")
-        for name, shape in config.shapes().items()
-    }
-    text = np.zeros(config.text_dim, np.float32)
-    Head(config, weights, np.zeros(config.image_dim, np.float32), text, text)
 
 
 def _dim(kind: str, spec: EncoderSpec) -> int:
