@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -104,15 +104,16 @@ def rank(
     if vector is not None:
         by_vector = collection.rank(vector, filter=filter, limit=pool)
     mode = mode_of(query)
-    if mode != "vector":
-        by_words = _rank_words(word_signals(query.signals), collection, indexes, filter, pool)
+    words = _Words(word_signals(query.signals), collection, indexes) if mode != "vector" else None
+    if words:
+        by_words = words.rank(filter, pool)
     longest = max(len(found or ()) for found in (by_vector, by_words))
     explain: dict[str, Any] = {"mode": mode}
     sound = True
     if by_vector is None:
         assert by_words is not None
         scores = by_words
-    elif by_words is None or vector is None:
+    elif by_words is None or words is None or vector is None:
         scores = by_vector
     elif query.combine == "rrf":
         scores = _reciprocal_ranks(by_vector, by_words)
@@ -122,8 +123,7 @@ def rank(
         needed = _needed(query)
         joined = _Weighted(query.alpha, floor, by_vector, by_words, pool)
         joined.by_vector |= collection.inner_products(vector, joined.unknown_vectors(needed))
-        unknown = joined.unknown_words(needed)
-        joined.by_words |= _score_words(word_signals(query.signals), collection, indexes, unknown)
+        joined.by_words |= words.score(joined.unknown_words(needed))
         by_vector, by_words = joined.by_vector, joined.by_words
         scores = joined.scores()
         sound = needed == _ALL or joined.is_sound(needed, scores)
@@ -156,28 +156,39 @@ def _needed(query: Query) -> int:
     return seen + query.limit + 1
 
 
-def _rank_words(
-    signals: Sequence[Signal], collection: Collection, indexes: Indexes, filter: Filter | None, pool: int
-) -> dict[str, float]:
-    """id -> weighted mean of the BM25 of the texts, best first; of each text the best ``pool``."""
-    total = sum(signal.weight or 1.0 for signal in signals)
-    scores: dict[str, float] = {}
-    for signal in signals:
-        tokens = tokenize_query(signal_text(signal))
-        if collection.capabilities.bm25:
-            found = collection.rank_words(tokens, filter=filter, limit=pool)
-        else:
-            found = indexes.get("a search by words").rank_words(tokens, filter, pool)
-        for id, score in found.items():
-            scores[id] = scores.get(id, 0.0) + (signal.weight or 1.0) / total * score
-    return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))
+class _Words:
+    """BM25 of the texts of a query, by Milvus or in this process, whichever ``indexes`` chooses for both steps."""
 
+    def __init__(self, signals: Sequence[Signal], collection: Collection, indexes: Indexes) -> None:
+        total = sum(signal.weight or 1.0 for signal in signals)
+        self._shares = [
+            (tokenize_query(signal_text(signal)), (signal.weight or 1.0) / total) for signal in signals
+        ]
+        self._collection = collection
+        self._index = indexes.for_words()
 
-def _score_words(
-    signals: Sequence[Signal], collection: Collection, indexes: Indexes, ids: Sequence[str]
-) -> dict[str, float]:
-    """What the word route would have given for products that were not among its best."""
-    return _rank_words(signals, collection, indexes, ids_filter(ids), len(ids)) if ids else {}
+    def rank(self, filter: Filter | None, pool: int) -> dict[str, float]:
+        """id -> weighted mean of the BM25 of the texts, best first; of each text the best ``pool``."""
+        if self._index is not None:
+            index = self._index
+            return self._mean(lambda tokens: index.rank_words(tokens, filter, pool))
+        return self._mean(lambda tokens: self._collection.rank_words(tokens, filter=filter, limit=pool))
+
+    def score(self, ids: Sequence[str]) -> dict[str, float]:
+        """What ``rank`` would have given for products that were not among its best."""
+        if not ids:
+            return {}
+        if self._index is not None:
+            index = self._index
+            return self._mean(lambda tokens: index.score_words(tokens, ids))
+        return self.rank(ids_filter(ids), len(ids))
+
+    def _mean(self, scored: Callable[[str], Mapping[str, float]]) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        for tokens, share in self._shares:
+            for id, score in scored(tokens).items():
+                scores[id] = scores.get(id, 0.0) + share * score
+        return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def _reciprocal_ranks(*rankings: Mapping[str, float]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,30 +28,37 @@ class WordIndex:
     idf(t) = ln(1 + (N - n(t) + 0.5) / (n(t) + 0.5)).
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        lengths = array("l")
-        places: dict[str, array[int]] = defaultdict(lambda: array("l"))
-        counts: dict[str, array[int]] = defaultdict(lambda: array("l"))
-        for place, text in enumerate(texts):
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._lengths = array("d")
+        self._places: dict[str, array[int]] = {}
+        self._counts: dict[str, array[float]] = {}
+        self.add(texts)
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Further products, after those that are in."""
+        for place, text in enumerate(texts, start=len(self)):
             found = Counter(tokenize(text).split())
-            lengths.append(found.total())
+            self._lengths.append(found.total())
             for token, count in found.items():
-                places[token].append(place)
-                counts[token].append(count)
-        self._lengths = np.array(lengths, np.float64)
-        self._places = {token: np.array(found, np.int64) for token, found in places.items()}
-        self._counts = {token: np.array(found, np.float64) for token, found in counts.items()}
+                if token not in self._places:
+                    self._places[token], self._counts[token] = array("q"), array("d")
+                self._places[token].append(place)
+                self._counts[token].append(count)
 
     def scores(self, tokens: Sequence[str]) -> Scores:
         """(N,) float64; 0 for products that have none of the tokens. A token that stands twice counts twice."""
-        scores = np.zeros(len(self._lengths))
+        scores = np.zeros(len(self))
+        lengths = np.frombuffer(self._lengths)
         # Products without text count as well, as they do in Milvus.
-        mean = self._lengths.mean() if len(scores) else 0.0
+        mean = lengths.mean() if len(scores) else 0.0
         for token, times in Counter(tokens).items():
-            if (places := self._places.get(token)) is None:
+            if token not in self._places:
                 continue
+            places, tf = np.frombuffer(self._places[token], np.int64), np.frombuffer(self._counts[token])
             idf = np.log(1 + (len(scores) - len(places) + 0.5) / (len(places) + 0.5))
-            tf = self._counts[token]
-            norm = K1 * (1 - B + B * self._lengths[places] / mean)
+            norm = K1 * (1 - B + B * lengths[places] / mean)
             scores[places] += times * idf * tf * (K1 + 1) / (tf + norm)
         return scores

@@ -16,7 +16,7 @@ from mm_milvus.store.counts import Counts
 from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
 from mm_milvus.store.generation import Generation
 from mm_milvus.store.limits import check_row
-from mm_milvus.store.mirror import Mirror, Mirrors
+from mm_milvus.store.mirror import MOST_ROWS, Mirror, Mirrors
 from mm_milvus.store.packing import Packer
 from mm_milvus.store.resolve import resolved
 from mm_milvus.store.scan import pages, with_copies
@@ -334,6 +334,10 @@ class Collection:
     def mirror(self, purpose: str) -> Mirror:
         """All products in memory. Raises NotSupported for too many of them; ``purpose`` stands in the message."""
         return self._mirrors.get(purpose)
+
+    def mirror_ahead(self) -> Mirror | None:
+        """The same in parts: reads a thousand products with each call, and gives the mirror when it has them all."""
+        return self._mirrors.ahead() if self.total(None)[0] <= MOST_ROWS else None
 
     def has_mirror(self, mirror: Mirror) -> bool:
         """Whether ``mirror`` would give this one."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mm_milvus.store.link import Link
 
-__all__ = ["GENERATION_PROPERTY", "Generation", "Reading", "new_generation"]
+__all__ = ["GENERATION_PROPERTY", "Generation", "Reading", "is_changing", "new_generation"]
 
 GENERATION_PROPERTY = "mm.generation"
 _CHANGING = "changing:"
@@ -29,6 +29,11 @@ _WORTH = 5  # or so many times as long as it took, so that not all time goes int
 def new_generation() -> str:
     """The text of a collection that has changed and rests."""
     return uuid.uuid4().hex
+
+
+def is_changing(generation: str) -> bool:
+    """Whether somebody writes at this generation."""
+    return generation.startswith(_CHANGING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Reading:
         if generation != self.generation:
             return False
         age, took = time.monotonic() - self.ended, self.ended - self.began
-        return not generation.startswith(_CHANGING) or age < max(_BRIEFLY, _WORTH * took)
+        return not is_changing(generation) or age < max(_BRIEFLY, _WORTH * took)
 
 
 class Generation:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from mm_milvus import Boost, Client, F, Facet, Page, Query, Settings, Signal, Sort
 from mm_milvus.errors import ConfigError
-from mm_milvus.search import Searcher
+from mm_milvus.search import Searcher, indexes
 from tests.search.twin import Twin
 
 pytestmark = pytest.mark.slow
@@ -32,12 +32,21 @@ class Shop:
         return self.client.search(query), self.twin(query)
 
 
-@pytest.fixture(scope="module", params=["lite", pytest.param("server", marks=pytest.mark.server)])
+@pytest.fixture(scope="module", params=["lite", "read", pytest.param("server", marks=pytest.mark.server)])
 def shop(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, retail_catalog: Path
 ) -> Iterator[Shop]:
+    """On Milvus Lite with its own ranking by words, and with that of a client that was asked often enough."""
     folder = tmp_path_factory.mktemp("same")
-    uri = str(folder / "shop.db") if request.param == "lite" else request.getfixturevalue("server_uri")
+    uri = request.getfixturevalue("server_uri") if request.param == "server" else str(folder / "shop.db")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "lite":
+            patch.setattr(indexes.Indexes, "for_words", lambda _: None)
+        patch.setattr(indexes, "_OFTEN", 0)
+        yield from opened(folder, uri, retail_catalog)
+
+
+def opened(folder: Path, uri: str, retail_catalog: Path) -> Iterator[Shop]:
     chosen = Settings(uri=uri, collection=f"same_{uuid.uuid4().hex[:8]}", consistency="Bounded")
     with Client(config=chosen) as client:
         report = client.ingest(retail_catalog, rejects=folder / "rejects.jsonl")
