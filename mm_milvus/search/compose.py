@@ -52,18 +52,17 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     Raises MediaError (a query picture), ProductNotFound (an id), ConfigError (nothing to search for).
     """
     weighted = weigh(query.signals, encoder.spec.weights)
-    by_kind = {kind: [s for s in weighted if s.kind == kind] for kind in ("text", "image", "id", "vector")}
-    kinds = {kind for kind, found in by_kind.items() if found}
+    kinds = {signal.kind for signal in weighted}
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
     if not total:
         raise ConfigError("all signals of this query have the weight 0")
-    explain: dict[str, Any] = {
-        "signals": told(weighted),
-        "composition": query.composition,
-    }
+    explain: dict[str, Any] = {}
+    if query.explain:
+        explain = {"signals": told(weighted), "composition": query.composition}
     if kinds == {"vector"} and query.composition == "sum":  # nothing to encode, to centre or to look up
-        vector = _not_nothing(given_vectors(by_kind["vector"], collection.stamp.dim))
+        vector = _not_nothing(given_vectors(weighted, collection.stamp.dim))
         return Composed(vector / np.float32(total), explain, None, query.composition, rescored=False)
+    by_kind = {kind: [s for s in weighted if s.kind == kind] for kind in ("text", "image", "id", "vector")}
     parts = Parts(collection, encoder.spec, mixed=len(kinds) > 1 or "id" in kinds)
     bridge = Bridge(collection, encoder.spec, query.bridge)
     words_alone = kinds == {"text"} and all((s.weight or 0.0) > 0 for s in weighted)
