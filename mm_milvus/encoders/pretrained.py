@@ -234,8 +234,10 @@ class Tokens:
 
     def content(self, inputs: Mapping[str, Tensor], prompt: str = "") -> Tensor:
         """(N, tokens) bool: what is neither padding nor a special token, after those of ``prompt``."""
+        import torch
+
         ids = inputs["input_ids"]
-        mask = inputs["attention_mask"].bool() if "attention_mask" in inputs else ids == ids
+        mask = inputs.get("attention_mask", torch.ones_like(ids)).bool()
         names = ("bos", "eos", "cls", "sep", "pad")  # not "unk": it stands for a word
         for special in {getattr(self._tokenizer, f"{name}_token_id", None) for name in names} - {None}:
             mask = mask & (ids != special)
