@@ -17,6 +17,7 @@ from .eval import evaluate
 from .failures import INTERRUPTED, reported
 from .ingest import ingest
 from .query import query
+from .tokens import tokens
 from .train import train
 from .verify import verify
 
@@ -55,6 +56,7 @@ for command in (
     query,
     calibrate,
     train,
+    tokens,
     evaluate,
     info,
     get,

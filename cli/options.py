@@ -24,6 +24,7 @@ __all__ = [
     "search_options",
     "settings",
     "shared_options",
+    "token_vectors_option",
     "verbose_option",
 ]
 
@@ -132,7 +133,14 @@ private_hosts_option = setting(
     help="Let picture URLs point into private networks. Default: refused.",
 )
 
+token_vectors_option = setting(
+    "--token-vectors",
+    metavar="DIR",
+    help="Folder for the token vectors of late interaction. Default: beside the database.",
+)
+
 search_options = compose(
+    token_vectors_option,
     setting(
         "--ef",
         type=int,

@@ -119,6 +119,17 @@ __all__ = ["query"]
     "first:in_stock. Repeatable.",
 )
 @click.option(
+    "--rerank",
+    type=click.Choice(["late-interaction"]),
+    help="Compare the best products again, token by token; see mm-milvus tokens. Default: not.",
+)
+@click.option(
+    "--rerank-size",
+    type=click.IntRange(1, 1_000),
+    metavar="N",
+    help="How many of the best products are compared again. Default: 100.",
+)
+@click.option(
     "--sort",
     type=sort,
     multiple=True,

@@ -25,10 +25,15 @@ _training_options = compose(
     ),
     click.option(
         "--fusion",
-        type=click.Choice(["linear", "attention", "gated", "sum", "product"]),
-        help="Kind of the head. Default: linear; sum and product need a joint encoder.",
+        type=click.Choice(["linear", "attention", "gated", "sum", "product", "late-interaction"]),
+        help="Kind of the head. Default: linear; sum and product need a joint encoder; late-interaction is a reranker.",
     ),
-    click.option("--dim", type=int, metavar="N", help="Dimensions of the fused vector. Default: 512."),
+    click.option(
+        "--dim",
+        type=int,
+        metavar="N",
+        help="Dimensions of the vector. Default: 512; late-interaction 128.",
+    ),
     click.option(
         "--shared/--own-sides",
         default=None,
@@ -37,7 +42,12 @@ _training_options = compose(
     click.option("--init", metavar="FOLDER", help="Trained head to start from, of the same encoder."),
     click.option("--loss", type=click.Choice(["softmax", "sigmoid"]), help="Default: softmax."),
     click.option("--epochs", type=int, metavar="N", help="Most epochs. Default: 20."),
-    click.option("--pairs-per-step", type=int, metavar="N", help="Pairs of one step. Default: 256."),
+    click.option(
+        "--pairs-per-step",
+        type=int,
+        metavar="N",
+        help="Pairs of a step. Default: 256; late-interaction 32.",
+    ),
     click.option(
         "--lr", type=float, metavar="RATE", help="Learning rate. Default: 0.001, for attention 0.0003."
     ),
@@ -147,6 +157,7 @@ def _show(report: TrainReport) -> None:
     if report.rejected:
         unknown = f"; {report.unknown_products:,} for products that are not stored"
         say(f"refused lines and why: {one_line(report.out)}/rejects.jsonl{unknown}")
+    _show_first(report)
     _show_gain("dev", report.ndcg_start, report.ndcg)
     _show_gain("test", report.test_ndcg_start, report.test_ndcg)
     if 0 < report.queries["dev"] < _FEW:
@@ -154,9 +165,7 @@ def _show(report: TrainReport) -> None:
     if report.won is None:
         say("no queries were held out: whether the head is any better is not known (--dev-share)")
     elif not report.won:
-        say(
-            "the trained head is NOT better than its untrained start on the held-out queries: do not use it as it is"
-        )
+        say(f"the trained {_made(report)} on the held-out queries: do not use it as it is")
     went_on = f", {report.resumed_from:,} of them by an earlier run" if report.resumed_from else ""
     say(
         f"{one_line(report.out)}: {report.fusion}, {report.dim} dimensions, the weights of epoch {report.best_epoch} "
@@ -168,6 +177,23 @@ def _show(report: TrainReport) -> None:
         )
     else:
         say(f"next: {one_line(report.next)}")
+
+
+def _show_first(report: TrainReport) -> None:
+    for split, first in (("dev", report.ndcg_first), ("test", report.test_ndcg_first)):
+        if first is not None:
+            say(f"nDCG@10 of {split}: {first:.3f} by vectors, before any reranking")
+    if report.unread_pictures:
+        say(
+            f"{counted(report.unread_pictures, 'picture')} could not be read any more; their products went on without"
+        )
+
+
+def _made(report: TrainReport) -> str:
+    if report.ndcg_first is None:
+        return "head is NOT better than its untrained start"
+    first = report.ndcg_first > (report.ndcg_start or 0.0)
+    return f"reranker is NOT better than {'no reranking' if first else 'its untrained start'}"
 
 
 def _show_gain(split: str, before: float | None, after: float | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -13,7 +13,7 @@ from mm_milvus.errors import ConfigError
 from mm_milvus.records import Boost, Crop, Facet, Sort
 
 if TYPE_CHECKING:
-    from mm_milvus.records import FieldType, Hit, Query
+    from mm_milvus.records import FieldType, Reranker
     from mm_milvus.store.filters import Condition
 
     Entry = str | tuple[str, float]  # without a weight, and with one
@@ -86,7 +86,7 @@ class QueryOptions(TypedDict, total=False):
     bridge: float | None
     min_score: float | None
     boosts: Boost | str | Sequence[Boost | str]  # "first:stock", "recency:listed=30"
-    rerank: Callable[[Query, Sequence[Hit]], Sequence[float]] | None
+    rerank: Reranker | Literal["late-interaction"] | None
     rerank_size: int
     sort: Sort | str | Sequence[Sort | str]  # "price", or "-price" for falling prices
     group_by: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mm_milvus.arguments import (
@@ -266,6 +267,7 @@ class Client:
         Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError, NotSupported or
         StoreError.
         """
+        from mm_milvus.late import reranker_of
         from mm_milvus.search import Searcher
 
         if not isinstance(query, Query):
@@ -274,8 +276,9 @@ class Client:
         if self._searcher is None or self._searcher.collection is not collection:
             stamp = collection.stamp
             self._searcher = Searcher(
-                collection, lambda: self._encoder(stamp), self._media, lambda: self._query_texts(stamp)
-            )
+                collection, lambda: self._encoder(stamp), self._media, lambda: self._query_texts(stamp),
+                partial(reranker_of, self.settings),
+            )  # fmt: skip
         return self._searcher(query)
 
     def get(self, ids: str | Sequence[str]) -> list[Hit]:

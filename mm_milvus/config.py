@@ -112,6 +112,9 @@ class Settings(BaseModel):
     ef: int | None = Field(
         None, ge=1, le=32768, description="HNSW search width on a server (256; 1,024 with a filter)"
     )
+    token_vectors: Path | None = Field(
+        None, description="folder for the token vectors of late interaction; default beside the database"
+    )
     # ingest
     batch_size: int | None = Field(None, ge=1, le=4096, description="products per batch (16; 256 on CUDA)")
     rejects: Path | None = Field(None, description="file of rejected rows; default beside the catalog")

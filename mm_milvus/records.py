@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mm_milvus.store.filters import Condition
 
     Vector = npt.NDArray[np.float32]
+    Reranker = Callable[["Query", Sequence["Hit"]], Sequence[float] | "Reranked"]
 
 __all__ = [
     "Boost",
@@ -30,6 +31,7 @@ __all__ = [
     "Product",
     "Query",
     "Rejected",
+    "Reranked",
     "Row",
     "Schema",
     "Signal",
@@ -224,8 +226,9 @@ class Query:
     # Least relevance: 0 is what any product would have, 1 the highest possible similarity, or all words of the query.
     min_score: float | None = None
     boosts: tuple[Boost, ...] = ()
-    # (query, the best hits with all their attributes) -> a score for each: these come first, in that order
-    rerank: Callable[[Query, Sequence[Hit]], Sequence[float]] | None = None
+    # (query, the best hits with all their attributes) -> a score for each: these come first, in that order; by name,
+    # "late-interaction" is the one that a client finds the token vectors for
+    rerank: Reranker | Literal["late-interaction"] | None = None
     rerank_size: int = 100
     sort: tuple[Sort, ...] = ()
     group_by: str | None = (
@@ -258,6 +261,14 @@ class Hit:
     def to_dict(self) -> dict[str, Any]:
         values = {"id": self.id, "score": self.score, "attributes": dict(self.attributes)}
         return values | ({"scores": dict(self.scores)} if self.scores else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """What a reranker may return where it has something to tell: a score for each hit, and more for ``explain``."""
+
+    scores: Sequence[float]
+    explain: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ ORDER = [
     "store",
     "ingest",
     "search",
+    "late",
     "training",
     "arguments",
     "client",

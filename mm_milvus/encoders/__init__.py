@@ -14,6 +14,7 @@ from mm_milvus.encoders.registry import (
     load_query_texts,
     load_replicas,
 )
+from mm_milvus.encoders.tokens import TokenEncoder, TokenSpec, token_encoder
 
 if TYPE_CHECKING:
     from mm_milvus.encoders.dual import DualEncoder
@@ -29,12 +30,15 @@ __all__ = [
     "OfflineEncoder",
     "Prepared",
     "QueryTexts",
+    "TokenEncoder",
+    "TokenSpec",
     "TowersEncoder",
     "describe_encoders",
     "finite",
     "load_encoder",
     "load_query_texts",
     "load_replicas",
+    "token_encoder",
 ]
 
 _LAZY = {"DualEncoder": "dual", "OfflineEncoder": "offline", "TowersEncoder": "towers"}

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
+
+T = TypeVar("T")
 
 __all__ = ["Steps", "finite", "own_stream", "step_size", "unit"]
 
@@ -51,25 +55,48 @@ class Steps:
         """
         import torch
 
+        vectors = torch.empty(len(items), dim)
+        for part, found in self._parts(items, lambda filled, count: unit(encode(filled)[:count])):
+            vectors[part] = found
+        return vectors
+
+    def each(
+        self, items: Sequence[Any], encode: Callable[[Sequence[Any]], list[Tensor]]
+    ) -> list[NDArray[np.float32]]:
+        """``encode``, which gives a tensor of any length for each item, over all items; float32, in their order.
+
+        Raises EncoderError when a single item does not fit the device.
+        """
+        from mm_milvus.encoders.tokens import finished
+
+        tokens: list[Any] = [None] * len(items)
+        for part, found in self._parts(items, lambda filled, count: finished(encode(filled)[:count])):
+            for index, one in zip(part, found, strict=True):
+                tokens[index] = one.numpy()
+        return tokens
+
+    def _parts(
+        self, items: Sequence[Any], encode: Callable[[list[Any], int], T]
+    ) -> Iterator[tuple[list[int], T]]:
+        """Places of the items of each step, and what ``encode`` gave for them."""
         order = list(range(len(items)))
         if items and isinstance(items[0], str):
             order.sort(key=lambda index: len(items[index]))
-        vectors, start = torch.empty(len(items), dim), 0
+        start = 0
         while start < len(order):
             part = order[start : start + self._size]
             found = self._try([items[index] for index in part], encode)
             if found is not None:
-                vectors[part] = found
+                yield part, found
                 start += len(part)
-        return vectors
 
-    def _try(self, part: list[Any], encode: Callable[[Sequence[Any]], Tensor]) -> Tensor | None:
-        """Unit vectors (n, D) of one step, or None when it did not fit and the size was halved."""
+    def _try(self, part: list[Any], encode: Callable[[list[Any], int], T]) -> T | None:
+        """What ``encode`` gives for one step, or None when it did not fit and the size was halved."""
         count = len(part)
         filled = part + part[-1:] * (self._size - count) if self._fixed else part
         try:
             with own_stream(self._device, self._streams):
-                return unit(encode(filled)[:count])
+                return encode(filled, count)
         except (RuntimeError, MemoryError) as error:
             if not _is_no_memory(error):
                 raise

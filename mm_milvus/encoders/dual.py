@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from mm_milvus.encoders.pretrained import (
     probe_image,
 )
 from mm_milvus.encoders.source import Source, read_json
+from mm_milvus.encoders.tokens import TokenSpec, kept, patches_of
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -123,6 +125,52 @@ class DualEncoder:
     def encode_prepared(self, pictures: Sequence[Prepared]) -> Tensor:
         """Prepared pictures -> (N, D) float32, unit norm, on the CPU."""
         return self._image_steps(pictures, self._spec.image_dim, self._image_features)
+
+    @cached_property
+    def token_spec(self) -> TokenSpec:
+        """Widths of the token vectors, found by running the model once."""
+        text = self._text_tokens(["a probe"])[0]
+        image = self._image_tokens([self.prepare(probe_image())])[0]
+        return TokenSpec(text.shape[-1], image.shape[-1], joint=self._projects)
+
+    def encode_text_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Texts -> (T, text_dim) float32 each, of any norm; see ``TokenEncoder``."""
+        return self._text_steps.each(texts, self._text_tokens)
+
+    def encode_query_text_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The same as ``encode_text_tokens``: these models have no query prompt."""
+        return self.encode_text_tokens(texts)
+
+    def encode_prepared_tokens(self, pictures: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """Prepared pictures -> (T, image_dim) float32 each, of any norm; see ``TokenEncoder``."""
+        return self._image_steps.each(pictures, self._image_tokens)
+
+    @property
+    def _projects(self) -> bool:
+        """Whether linear projections lead from both towers into the joint space; SigLIP pools instead."""
+        return all(hasattr(self._model, name) for name in ("text_projection", "visual_projection"))
+
+    def _text_tokens(self, texts: Sequence[str]) -> list[Tensor]:
+        import torch
+
+        inputs = self._tokens(texts)
+        with torch.inference_mode():
+            placed = on_device(inputs, self._device, self._dtype)
+            hidden = self._model.text_model(**placed).last_hidden_state  # (N, T, D)
+            if self._projects:
+                hidden = self._model.text_projection(hidden)
+            return kept(hidden, self._tokens.content(inputs).to(hidden.device))
+
+    def _image_tokens(self, pictures: Sequence[Prepared]) -> list[Tensor]:
+        import torch
+
+        inputs = self._pixels(pictures)
+        vision = self._model.vision_model
+        with torch.inference_mode():
+            hidden = vision(**on_device(inputs, self._device, self._dtype)).last_hidden_state  # (N, T, D)
+            if self._projects:  # CLIP's kind normalises the class token only, SigLIP all of them itself
+                hidden = self._model.visual_projection(vision.post_layernorm(hidden))
+            return patches_of(hidden, vision.config, inputs)
 
     def _text_features(self, texts: Sequence[str]) -> Tensor:  # (N, D)
         return self._run(self._model.get_text_features, self._tokens(texts))

@@ -232,6 +232,20 @@ class Tokens:
         names = ("input_ids",) if self._fixed else ("input_ids", "attention_mask")
         return {name: self._lengthened(name, encoded[name]) for name in names}
 
+    def content(self, inputs: Mapping[str, Tensor], prompt: str = "") -> Tensor:
+        """(N, tokens) bool: what is neither padding nor a special token, after those of ``prompt``."""
+        import torch
+
+        ids = inputs["input_ids"]
+        mask = inputs.get("attention_mask", torch.ones_like(ids)).bool()
+        names = ("bos", "eos", "cls", "sep", "pad")  # not "unk": it stands for a word
+        for special in {getattr(self._tokenizer, f"{name}_token_id", None) for name in names} - {None}:
+            mask = mask & (ids != special)
+        if words := prompt.strip():
+            alone = self([words])
+            mask = mask & (mask.cumsum(dim=1) > int(self.content(alone).sum()))
+        return mask
+
     def use_lengths(self, lengths: tuple[int, ...]) -> None:
         """From now on pad to one of ``lengths``, ascending to the limit: a compiled model wants few shapes."""
         self._lengths = lengths

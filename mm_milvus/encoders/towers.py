@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from mm_milvus.encoders.base import EncoderSpec
@@ -27,6 +28,7 @@ from mm_milvus.encoders.pretrained import (
     probe_image,
 )
 from mm_milvus.encoders.source import Source, read_json
+from mm_milvus.encoders.tokens import TokenSpec, kept, patches_of
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -125,6 +127,25 @@ class TowersEncoder:
         """Prepared pictures -> (N, image_dim) float32, unit norm, on the CPU."""
         return self._image_steps(pictures, self._spec.image_dim, self._image.features)
 
+    @cached_property
+    def token_spec(self) -> TokenSpec:
+        """Widths of the token vectors, found by running the models once."""
+        text = self._text.token_states("", ["a probe"])[0]
+        image = self._image.token_states([self.prepare(probe_image())])[0]
+        return TokenSpec(text.shape[-1], image.shape[-1], joint=False)
+
+    def encode_text_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Product texts -> (T, text_dim) float32 each, of any norm; see ``TokenEncoder``."""
+        return self._text_steps.each(texts, partial(self._text.token_states, self._text.recipe.passage))
+
+    def encode_query_text_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Query texts -> (T, text_dim) float32 each, of any norm; see ``TokenEncoder``."""
+        return self._text_steps.each(texts, partial(self._text.token_states, self._text.recipe.query))
+
+    def encode_prepared_tokens(self, pictures: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """Prepared pictures -> (T, image_dim) float32 each, of any norm; see ``TokenEncoder``."""
+        return self._image_steps.each(pictures, self._image.token_states)
+
     def _compile(self) -> None:
         with compiling(self._spec.name):
             compile_modules(self._device, self._image.model, self._text.model)
@@ -159,6 +180,13 @@ class _ImageTower:
             pooled = getattr(output, "pooler_output", None)
             return _flat(output.last_hidden_state if pooled is None else pooled)
 
+    def token_states(self, pictures: Sequence[Prepared]) -> list[Tensor]:  # (T, D) each
+        import torch
+
+        inputs = self.pixels(pictures)
+        with torch.inference_mode():
+            return patches_of(self.model(**inputs).last_hidden_state, self.model.config, inputs)
+
     def describe(self) -> str:
         return f"{self.pixels.describe()}, {'first token' if self._first_token else 'pooled'}"
 
@@ -189,6 +217,14 @@ class _TextTower:
         with torch.inference_mode():
             hidden = self.model(**inputs).last_hidden_state.float()  # (N, T, D)
             return _POOLINGS[self.recipe.pooling](hidden, inputs["attention_mask"].unsqueeze(-1).bool())
+
+    def token_states(self, prompt: str, texts: Sequence[str]) -> list[Tensor]:  # (T, D) each
+        import torch
+
+        inputs = self.tokens([prompt + text for text in texts])
+        with torch.inference_mode():
+            hidden = self.model(**on_device(inputs, self._device, self._dtype)).last_hidden_state
+            return kept(hidden, self.tokens.content(inputs, prompt).to(hidden.device))
 
     def describe(self) -> str:
         prompts = f", prompts {self.recipe.query!r} and {self.recipe.passage!r}" if self.recipe.query else ""

@@ -15,6 +15,7 @@ import numpy as np
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.fusion import Fusion
+from mm_milvus.late import home_of
 from mm_milvus.records import Row
 from mm_milvus.store import Store, fused_by, storable
 
@@ -45,7 +46,13 @@ def fused_anew(shop: Client, head: str, folder: Path) -> Client:
     given = fused_by(head, shop._encoder(source.stamp).spec)
     stamp = replace(source.stamp, **given, vector_dtype="float32", partition_key=None)
     settings = shop.settings.model_copy(
-        update={"uri": str(folder / "refused.db"), "token": None, "fusion": head, "partition_key": None}
+        update={
+            "uri": str(folder / "refused.db"),
+            "token": None,
+            "fusion": head,
+            "partition_key": None,
+            "token_vectors": home_of(shop.settings).parent,
+        }
     )
     with Store(settings, create=True) as store:
         schema = storable(stamp.schema, store.capabilities, None)

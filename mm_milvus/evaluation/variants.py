@@ -2,6 +2,7 @@
 
 variant  = part { ";" part }
 part     = "default" | "vector" | "text" | "hybrid" | "hybrid:rrf"
+         | "rerank=" name of a reranker
          | "alpha=" 0..1 | "bridge=" 0..1 | "composition=" sum, product or slerp
          | "image=" weight | "text=" weight | "id=" weight
          | "collection=" name | name of a fusion, where it is the collection's own
@@ -21,6 +22,7 @@ from mm_milvus.errors import ConfigError
 from mm_milvus.evaluation.records import Question
 from mm_milvus.evaluation.refusion import fused_anew
 from mm_milvus.fusion import UNTRAINED, load_head
+from mm_milvus.late import KIND
 from mm_milvus.records import Query, Signal
 from mm_milvus.search.routes import mode_of, word_signals
 
@@ -119,6 +121,8 @@ def _with_part(variant: Variant, part: str) -> Variant:
 def _with_value(variant: Variant, key: str, value: str) -> Variant:
     if key == "collection" and value:
         return replace(variant, collection=value)
+    if key == "rerank" and value == KIND:
+        return replace(variant, options={**variant.options, key: value})
     if key == "composition" and value in _COMPOSITIONS:
         return replace(variant, options={**variant.options, key: value})
     if key in _SHARES and 0 <= (share := _number(key, value)) <= 1:

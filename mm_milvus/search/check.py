@@ -114,7 +114,9 @@ def _check_numbers(query: Query) -> None:
     if not (isinstance(query.rerank_size, int) and 1 <= query.rerank_size <= POOL):
         raise ConfigError(f"rerank_size must be between 1 and {POOL:,}, got {query.rerank_size!r}")
     if query.rerank is not None and not (callable(query.rerank) and query.signals):
-        raise ConfigError("rerank is a function of the query and its hits, for a query with signals")
+        raise ConfigError(
+            "rerank is a function of the query and its hits, or 'late-interaction', for a query with signals"
+        )
     if not (_is_number(query.alpha) and 0 <= query.alpha <= 1):
         raise ConfigError(f"alpha must be between 0 (words alone) and 1 (vectors alone), got {query.alpha!r}")
     if query.bridge is not None and not (_is_number(query.bridge) and 0 <= query.bridge <= 1):

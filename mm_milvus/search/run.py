@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import ConfigError, NotSupported
-from mm_milvus.records import FacetCounts, Hit, Page, Query
+from mm_milvus.records import FacetCounts, Hit, Page, Query, Reranked
 from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
@@ -39,9 +39,12 @@ if TYPE_CHECKING:
 
     from mm_milvus.encoders.base import Encoder, QueryTexts
     from mm_milvus.media import MediaReader
+    from mm_milvus.records import Reranker
     from mm_milvus.store import Collection
 
     Array = npt.NDArray[np.float32]
+    # name, collection, and what loads encoder and reader
+    Rerankers = Callable[[str, Collection, Callable[[], Encoder], Callable[[], MediaReader]], Reranker]
 
 __all__ = ["Searcher"]
 
@@ -64,14 +67,18 @@ class Searcher:
         encoder: Callable[[], Encoder],
         reader: Callable[[], MediaReader],
         texts: Callable[[], QueryTexts | None] = lambda: None,
+        rerankers: Rerankers | None = None,
     ) -> None:
-        """``texts`` gives what encodes query texts without the whole encoder, None where there is no such thing."""
+        """``texts`` gives what encodes query texts without the whole encoder, None where there is no such thing;
+        ``rerankers`` those that a query may name."""
         self.collection = collection
         self._load_encoder = encoder
         self._load_texts = texts
         self._encoder: QueryEncoder | None = None
         self._reader = reader
         self._indexes = Indexes(collection)
+        self._load_reranker = rerankers
+        self._rerankers: dict[str, Reranker] = {}
 
     def __call__(self, query: Query) -> Page:
         """Answers ``query``. The products that it names as examples are left out of the answer.
@@ -79,6 +86,8 @@ class Searcher:
         Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError, NotSupported or
         StoreError.
         """
+        if isinstance(query.rerank, str) and query.signals and self._load_reranker is not None:
+            query = replace(query, rerank=self._named(query.rerank, self._load_reranker))
         check_query(query, self.collection)
         filter = self._filter(query)
         if isinstance(query.filter, Condition):  # cursors tell filters apart by what they say
@@ -172,7 +181,7 @@ class Searcher:
             if query.boosts:
                 ranking = replace(ranking, candidates=boosted(ranking.candidates, query.boosts, attributes))
             if query.rerank is not None:
-                ranking = replace(ranking, candidates=self._reranked(query, ranking.candidates))
+                ranking = self._reranked(query, ranking)
             entries = self._entries(query, ranking, attributes)
             if ranking.complete or (ranking.sound and len(entries) > seen + query.limit):
                 break
@@ -245,11 +254,24 @@ class Searcher:
     def _hits(self, query: Query, candidates: Sequence[Candidate]) -> list[Hit]:
         return read_hits(candidates, self.collection, query.fields, explain=query.explain)
 
-    def _reranked(self, query: Query, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The best of them by the scores of the reranker; the others follow as they were."""
-        first = candidates[: query.rerank_size]
+    def _named(self, name: str, load: Rerankers) -> Reranker:
+        if name not in self._rerankers:
+            self._rerankers[name] = load(
+                name, self.collection, lambda: self._ready_encoder().encoder, self._reader
+            )
+        return self._rerankers[name]
+
+    def _reranked(self, query: Query, ranking: Ranking) -> Ranking:
+        """The best of it by the scores of the reranker; the others follow as they were."""
+        first, others = (
+            ranking.candidates[: query.rerank_size],
+            ranking.candidates[query.rerank_size :],
+        )
         hits = self._hits(replace(query, fields=None), first)
-        given = query.rerank(query, list(hits)) if query.rerank is not None and hits else []
+        given: Any = query.rerank(query, list(hits)) if callable(query.rerank) and hits else []
+        explain = ranking.explain
+        if isinstance(given, Reranked):
+            given, explain = given.scores, {**explain, **given.explain}
         try:
             scores = np.array(given, np.float64)
         except (TypeError, ValueError):
@@ -268,7 +290,7 @@ class Searcher:
             )
             for candidate in known
         ]
-        return [*sorted(found, key=by_score), *candidates[query.rerank_size :]]
+        return replace(ranking, candidates=[*sorted(found, key=by_score), *others], explain=explain)
 
     def _facets(
         self, query: Query, composed: Composed | None, filter: Filter | None, ranking: Ranking

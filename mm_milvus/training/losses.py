@@ -53,7 +53,11 @@ class PairLoss(nn.Module):
         self, queries: Tensor, candidates: Tensor, wanted: Tensor, hidden: Tensor, grades: Tensor
     ) -> Tensor:
         """(B, dim) and (C, dim) -> the loss of their cosines."""
-        logits = self.log_scale.clamp(max=_HIGHEST).exp() * (normalize(queries, dim=-1) @ candidates.T)
+        return self.of_cosines(normalize(queries, dim=-1) @ candidates.T, wanted, hidden, grades)
+
+    def of_cosines(self, cosines: Tensor, wanted: Tensor, hidden: Tensor, grades: Tensor) -> Tensor:
+        """(B, C) -> their loss."""
+        logits = self.log_scale.clamp(max=_HIGHEST).exp() * cosines
         if self.name == "sigmoid":
             return sigmoid_loss(logits + self.bias, wanted, hidden, grades)
         return softmax_loss(logits, wanted, hidden, grades)

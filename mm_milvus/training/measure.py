@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
 
-__all__ = ["DEPTH", "ndcg", "ndcg_of"]
+__all__ = ["DEPTH", "grades_of", "ndcg", "ndcg_of"]
 
 DEPTH = 10
 
 
 def ndcg(found: Ints, grades: list[dict[int, float]]) -> float:
-    """Mean nDCG@10 of ``found`` (Q, 10), places best first, with the grade of each product that a query wants.
+    """Mean nDCG@10 of ``found`` (Q, 10 or more), places best first, with the grade of each product that a query wants.
 
     DCG = the sum over ranks r of grade / log2(r + 1), divided by that of the best order (Järvelin and Kekäläinen
     2002, with the linear gains of trec_eval).
@@ -41,6 +41,12 @@ def ndcg_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> flo
     queries = labels.queries_of(split)
     if not len(queries):
         return None
+    return ndcg(nearest(model, inputs, queries, DEPTH), grades_of(labels, split))
+
+
+def grades_of(labels: Labels, split: int) -> list[dict[int, float]]:
+    """Of each query of the split, in their order, the grade of each product that it wants."""
+    queries = labels.queries_of(split)
     row_of = {int(query): row for row, query in enumerate(queries)}
     grades: list[dict[int, float]] = [{} for _ in queries]
     of_split = labels.split[labels.query] == split
@@ -48,4 +54,4 @@ def ndcg_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> flo
         labels.query[of_split], labels.product[of_split], labels.grade[of_split], strict=True
     ):
         grades[row_of[int(query)]][int(product)] = float(grade)
-    return ndcg(nearest(model, inputs, queries, DEPTH), grades)
+    return grades

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.fusion import Head, HeadConfig, load_head
 from mm_milvus.records import Rejected
 from mm_milvus.training.data import TEST, TRAIN, Labels, Products, Queries, read_products
-from mm_milvus.training.settings import DIM, Step, TrainReport, TrainSettings
+from mm_milvus.training.settings import DIM, LATE, Step, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
     from mm_milvus.config import Settings
     from mm_milvus.encoders.base import EncoderSpec
+    from mm_milvus.fusion import HeadKind
     from mm_milvus.media import MediaReader
     from mm_milvus.search.cache import QueryEncoder
     from mm_milvus.store import Collection, Stamp
@@ -56,6 +57,10 @@ def train(
     shop = shop or load_settings()
     _check_out(settings)
     told = progress or (lambda _: None)
+    if settings.fusion == LATE:
+        from mm_milvus.training.late import train_late
+
+        return train_late(settings, shop, told)
     policy = MediaPolicy(allow_private_hosts=shop.allow_private_hosts)
     with Store(shop) as store, MediaReader(policy) as reader:
         collection = store.open(shop.collection)
@@ -111,6 +116,25 @@ def _check_out(settings: TrainSettings) -> None:
         raise ConfigError(
             f"there is a trained head in {str(settings.out)!r}, and collections may depend on it; take another "
             "folder, or replace it with --overwrite"
+        )
+
+    _check_kind(settings)
+
+
+def _check_kind(settings: TrainSettings) -> None:
+    """Raises ConfigError where the folder holds a reranker that is to stay, or the other kind of training."""
+    from mm_milvus.fusion.head import WEIGHTS_FILE
+    from mm_milvus.late import WEIGHTS_FILE as LATE_FILE
+
+    late = settings.fusion == LATE
+    if (settings.out / (WEIGHTS_FILE if late else LATE_FILE)).exists():
+        made = "trained head" if late else "trained late interaction"
+        raise ConfigError(f"{str(settings.out)!r} holds a {made}: take a folder that is new or empty")
+    unfinished = (settings.out / "checkpoint.pt").exists()
+    if late and (settings.out / LATE_FILE).exists() and not (settings.overwrite or unfinished):
+        raise ConfigError(
+            f"there is a trained late interaction in {str(settings.out)!r}; take another folder, or replace it with "
+            "--overwrite"
         )
 
 
@@ -218,7 +242,7 @@ def _initial(settings: TrainSettings, spec: EncoderSpec) -> Head | None:
 def _config(settings: TrainSettings, initial: Head | None, spec: EncoderSpec, stamp: Stamp) -> HeadConfig:
     if initial is not None:
         return initial.config
-    kind = settings.fusion or "linear"
+    kind = cast("HeadKind", settings.fusion or "linear")
     dim = settings.dim or _dim(kind, spec)
     config = HeadConfig(
         kind, dim, spec.image_dim, spec.text_dim, bool(settings.shared), spec.name, spec.revision, _HEADS,

@@ -19,6 +19,11 @@ DIM = 512  # of the fused vector, where nobody says otherwise
 LossName = Literal["softmax", "sigmoid"]
 Schedule = Literal["cosine", "constant"]
 KINDS = ("linear", "attention", "gated", "sum", "product")
+LATE: Literal["late-interaction"] = "late-interaction"  # no fusion, but a reranker
+_STEP, _LATE_STEP = (
+    256,
+    32,
+)  # pairs: late interaction compares each token of a query with each of all products
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +37,13 @@ class TrainSettings:
     out: Path  # the folder of the trained head
     pairs: Path | None = None
     from_catalog: bool = False
-    fusion: HeadKind | None = None
+    fusion: HeadKind | Literal["late-interaction"] | None = None
     dim: int | None = None
     shared: bool | None = None  # queries and products go through the same weights
     init: Path | None = None
     loss: LossName = "softmax"
     epochs: int = 20
-    pairs_per_step: int = 256
+    pairs_per_step: int = 0  # 0: 256, of late interaction 32
     lr: float | None = None  # None: that of the kind, see ``rate_of``
     schedule: Schedule = "cosine"
     decay: float = 0.1  # towards the weights of the start, as AdamW decays towards 0
@@ -59,8 +64,14 @@ class TrainSettings:
         if (self.pairs is None) is not self.from_catalog:
             both = "not both a file of pairs and" if self.from_catalog else "a file of pairs, or"
             raise ConfigError(f"give {both} --from-catalog (from_catalog=True)")
-        if self.fusion is not None and self.fusion not in KINDS:
-            raise ConfigError(f"the fusion to train is one of {', '.join(KINDS)}, not {self.fusion!r}")
+        if self.fusion is not None and self.fusion not in (*KINDS, LATE):
+            raise ConfigError(
+                f"the fusion to train is one of {', '.join((*KINDS, LATE))}, not {self.fusion!r}"
+            )
+        if self.fusion == LATE and self.shared is False:
+            raise ConfigError("in late interaction queries and products share their weights")
+        if self.pairs_per_step == 0:
+            object.__setattr__(self, "pairs_per_step", _LATE_STEP if self.fusion == LATE else _STEP)
         for name, choices in (("loss", get_args(LossName)), ("schedule", get_args(Schedule))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
@@ -152,6 +163,9 @@ class TrainReport:
     resumed_from: int  # epochs that an earlier run had done
     seconds: float
     next: str  # the command that puts the head to use
+    ndcg_first: float | None = None  # of late interaction: the dev split before it is reordered
+    test_ndcg_first: float | None = None
+    unread_pictures: int = 0  # of products whose tokens were needed
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,0 +1,83 @@
+"""``mm-milvus tokens``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import private_hosts_option, settings, shared_options, token_vectors_option
+from .output import print_json, say
+from .text import counted, one_line
+
+if TYPE_CHECKING:
+    from mm_milvus.late import TokensReport
+
+__all__ = ["tokens"]
+
+
+@click.command(short_help="Make the token vectors that queries are reranked by.")
+@click.argument("trained", metavar="FOLDER")
+@click.option(
+    "--codec",
+    type=click.Choice(["fp16", "2bit"]),
+    help="How tokens are stored: half precision, or 2 bits a dimension. Default: as they are there, else fp16.",
+)
+@click.option("--rebuild", is_flag=True, help="Encode all products again. Default: what is new or changed.")
+@token_vectors_option
+@private_hosts_option
+@shared_options
+def tokens(trained: str, codec: Any, rebuild: bool, as_json: bool) -> None:
+    """Encode the words and picture parts of all products, for mm-milvus query --rerank late-interaction.
+
+    FOLDER is what mm-milvus train --fusion late-interaction has written. Run it again after an ingest: only products
+    that are new or have changed are encoded. A run that was interrupted goes on with the same command.
+
+    \b
+      mm-milvus tokens rerankers/shop-v1 --collection products
+    """
+    from mm_milvus.late import make_tokens
+
+    with _Bar() as bar:
+        report = make_tokens(trained, settings(), codec=codec, rebuild=rebuild, progress=bar)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _show(report)
+
+
+class _Bar:
+    """On stderr, where a person watches."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc="encoding tokens", leave=False, dynamic_ncols=True)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+
+def _show(report: TokensReport) -> None:
+    say(
+        f"{counted(report.products, 'product')} · {report.encoded:,} encoded · {report.unchanged:,} unchanged · "
+        f"{report.bytes / 1e6:,.1f} MB as {report.codec} · {report.seconds:.1f} s"
+    )
+    if report.unreadable:
+        say(f"{counted(report.unreadable, 'picture')} could not be read; the next run tries again")
+    if report.without:
+        say(f"{counted(report.without, 'product')} without tokens: they get the mean score of the others")
+    say(f"{one_line(report.folder)}: next: mm-milvus query --text WORDS --rerank late-interaction")

@@ -1,0 +1,141 @@
+"""The reranker ``late-interaction``: the best products of a query once more, token by token."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mm_milvus.encoders import token_encoder
+from mm_milvus.errors import ConfigError
+from mm_milvus.late.maxsim import QueryTokens, joined, maxsim_of
+from mm_milvus.late.place import home_of
+from mm_milvus.late.projection import KIND
+from mm_milvus.late.store import Build, current_build, open_build, stamp_of
+from mm_milvus.media import load_pixels
+from mm_milvus.records import Reranked
+from mm_milvus.search.compose import weigh
+from mm_milvus.search.parts import signal_text
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mm_milvus.config import Settings
+    from mm_milvus.encoders import Encoder, TokenEncoder
+    from mm_milvus.media import MediaReader
+    from mm_milvus.records import Hit, Query, Signal
+    from mm_milvus.store import Collection
+
+    Array = npt.NDArray[np.float32]
+
+__all__ = ["LateInteraction", "reranker_of"]
+
+_KNOWN = 256  # query texts whose tokens are remembered
+
+
+def reranker_of(
+    settings: Settings,
+    name: str,
+    collection: Collection,
+    encoder: Callable[[], Encoder],
+    reader: Callable[[], MediaReader],
+) -> LateInteraction:
+    """The reranker of this name. Raises ConfigError for one that there is not."""
+    if name != KIND:
+        raise ConfigError(f"rerank is a function of the query and its hits, or {KIND!r}, not {name!r:.80}")
+    return LateInteraction(home_of(settings), collection, encoder, reader)
+
+
+class LateInteraction:
+    """(query, hits) -> a score for each hit: the weighted mean, over the signals, of their tokens' best cosines.
+
+    The tokens of a product are those of its text and of its first picture; those of a signal are its words, the
+    patches of its picture, or what is stored of the product that it names. See ``maxsim.joined`` for the weights.
+    A hit without tokens (new, or with nothing that has any) gets the mean score of the others, which is what is
+    expected of an unknown product; where no hit has any, all keep the score that they came with.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        collection: Collection,
+        encoder: Callable[[], Encoder],
+        reader: Callable[[], MediaReader],
+    ) -> None:
+        self._home = home
+        self._collection = collection
+        self._load_encoder = encoder
+        self._reader = reader
+        self._build: Build | None = None
+        self._stamp: tuple[Any, ...] = ()
+        self._known: OrderedDict[str, Array] = OrderedDict()
+
+    def __call__(self, query: Query, hits: Sequence[Hit]) -> Reranked:
+        """Raises ConfigError (no token vectors of this collection, a signal that has none), FusionError (of another
+        encoder, or damaged), NotSupported (the encoder has no tokens), MediaError.
+        """
+        build = self._opened()
+        tokens = self.query_tokens(query, build)
+        vectors, counts = build.tokens([hit.id for hit in hits])
+        scores = maxsim_of(tokens, vectors, counts).astype(np.float64)
+        some = counts > 0
+        expected = float(scores[some].mean()) if some.any() else None
+        first = np.array([hit.score for hit in hits])
+        scores = np.where(some, scores, first if expected is None else expected)
+        explain: dict[str, Any] = {"rerank": KIND, "rerank_tokens": len(tokens.vectors)}
+        if not some.all():
+            explain["rerank_without_tokens"] = int((~some).sum())
+        return Reranked(scores.tolist(), explain)
+
+    def query_tokens(self, query: Query, build: Build) -> QueryTokens:
+        """All tokens of the query with what they count."""
+        if any(signal.kind == "vector" for signal in query.signals):
+            raise ConfigError(f"{KIND} compares words, pictures and products; a vector has no tokens")
+        encoder = self._encoder(build)
+        signals = weigh(query.signals, encoder.spec.weights)
+        found = joined([(self._tokens(signal, encoder, build), signal.weight or 0.0) for signal in signals])
+        if found is None:
+            raise ConfigError("the signals of this query have no tokens, or all of them the weight 0")
+        return found
+
+    def _tokens(self, signal: Signal, encoder: TokenEncoder, build: Build) -> Array:
+        if signal.kind == "id":
+            vectors, _ = build.tokens([signal_text(signal)])
+            return vectors
+        if signal.kind == "text":
+            text = signal_text(signal)
+            if text not in self._known:
+                self._known[text] = build.projection.text(encoder.encode_query_text_tokens([text])[0])
+            self._known.move_to_end(text)
+            while len(self._known) > _KNOWN:
+                self._known.popitem(last=False)
+            return self._known[text]
+        pixels = load_pixels(
+            signal.value, reader=self._reader(), crop=signal.crop, smallest=encoder.smallest_side
+        )
+        return build.projection.image(encoder.encode_prepared_tokens([encoder.prepare(pixels)])[0])
+
+    def _encoder(self, build: Build) -> TokenEncoder:
+        encoder = token_encoder(self._load_encoder())
+        build.projection.check(encoder)
+        return encoder
+
+    def _opened(self) -> Build:
+        """The tokens as they are now: another process may have made new ones."""
+        stamp = stamp_of(self._home)
+        if self._build is not None and stamp == self._stamp:
+            return self._build
+        folder = current_build(self._home)
+        if folder is None:
+            token_encoder(self._load_encoder())  # one that has no tokens says so first
+            raise ConfigError(
+                f"there are no token vectors of {self._collection.name!r} in {str(self._home)!r}: make them with "
+                f"mm-milvus tokens FOLDER --collection {self._collection.name}, FOLDER being what mm-milvus train "
+                f"--fusion {KIND} has written"
+            )
+        self._build, self._stamp = open_build(folder), stamp
+        self._known.clear()
+        return self._build

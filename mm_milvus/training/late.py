@@ -1,0 +1,264 @@
+"""A training of late interaction from end to end, on the same pairs and with the same loop as that of a fusion.
+
+The encoder is frozen. What is trained reorders the products nearest by the collection's own vectors, so these are what
+it is measured by, and where its hard negatives come from.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mm_milvus.errors import ConfigError
+from mm_milvus.fusion import HeadConfig
+from mm_milvus.late import DIM, KIND, ProjectionConfig, load_projection
+from mm_milvus.records import Rejected
+from mm_milvus.training import run
+from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, read_products
+from mm_milvus.training.settings import Step, TrainReport, TrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from mm_milvus.config import Settings
+    from mm_milvus.encoders import EncoderSpec, TokenEncoder
+    from mm_milvus.late import Projection
+    from mm_milvus.media import MediaReader
+    from mm_milvus.store import Collection
+    from mm_milvus.training.data import Products, Queries
+    from mm_milvus.training.late_model import LateModel
+    from mm_milvus.training.late_tokens import LateInputs
+    from mm_milvus.training.loop import Outcome
+
+    Ints = npt.NDArray[np.int64]
+    Progress = Callable[[Step], None]
+
+__all__ = ["CANDIDATES", "train_late"]
+
+CANDIDATES = 100  # what a query reranks by default
+
+
+@dataclass(eq=False)
+class _LateTask:
+    """What the loop needs, and what is told of it afterwards."""
+
+    model: LateModel
+    inputs: LateInputs
+    labels: Labels
+    near: Ints  # (Q, CANDIDATES)
+    pool: Ints | None
+    twins: Ints
+    products: int
+    rejects: list[Rejected]
+    unknown_products: int
+    identity: str
+    unfrozen: None = None
+
+
+def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> TrainReport:
+    """See ``train``. Raises NotSupported for an encoder without token vectors."""
+    from mm_milvus.media import MediaPolicy, MediaReader
+    from mm_milvus.store import Store
+
+    began = time.perf_counter()
+    with (
+        Store(shop) as store,
+        MediaReader(MediaPolicy(allow_private_hosts=shop.allow_private_hosts)) as reader,
+    ):
+        task = _read(settings, store.open(shop.collection), shop, reader, told)
+    from mm_milvus.training.late_model import LateTraining, late_ndcg
+
+    def score(split: int) -> float | None:
+        return late_ndcg(task.model, task.inputs, task.labels, task.near, split)
+
+    training = LateTraining(settings, task.model, task.inputs, task.labels, task.twins, task.near, task.pool)
+    before = score(TEST)
+    outcome = training.run(
+        settings.out, task.identity, lambda done, total, note: told(Step("training", done, total, note))
+    )
+    report = _reported(settings, shop, task, outcome, (before, score(TEST)))
+    saved: Any = task  # of a task only the model and the rejects are saved
+    return run._save(
+        settings.out, saved, outcome, replace(report, seconds=round(time.perf_counter() - began, 1))
+    )
+
+
+def _read(
+    settings: TrainSettings, collection: Collection, shop: Settings, reader: MediaReader, told: Progress
+) -> _LateTask:
+    from mm_milvus.encoders import token_encoder
+    from mm_milvus.training.encode import encode_queries
+    from mm_milvus.training.late_model import LateModel, start_projection
+    from mm_milvus.training.late_tokens import Sources, late_inputs
+
+    def step(phase: str, done: int, total: int) -> None:
+        told(Step(phase, done, total))
+
+    encoder = run._encoder(collection.stamp, shop)
+    tokens = token_encoder(encoder.encoder)
+    config = _config(settings, tokens, collection)
+    initial = _initial(settings, tokens)
+    products = read_products(
+        collection,
+        lambda done, total: told(Step("reading products", done, total)),
+        rows=settings.from_catalog,
+    )
+    labels, rejects, lines, unknown = run._labels(settings, products, collection)
+    base, cache = settings.pairs.parent if settings.pairs else None, settings.out / run.CACHE
+    encoded = encode_queries(labels, products, encoder, reader, base=base, cache=cache, progress=step)
+    labels = encoded.labels
+    rejects += [Rejected(lines[query], None, "encode", why) for query, why in encoded.failed.items() if lines]
+    if not len(labels.queries_of(TRAIN)):
+        raise ConfigError("none of the queries to train with could be encoded")
+    identity = run._identity(settings, _first_config(encoder.spec), products, labels, encoded.queries)
+    twins, weights = products.twins(), encoded.queries.weights(encoder.spec.weights)
+    kept = replace(products, image=products.image.copy(), text=products.text.copy())
+    near, pool = _first_stage(settings, collection, encoder.spec, kept, labels, encoded.queries, twins)
+    met = _met(labels, near, pool)
+    inputs = late_inputs(
+        Sources(tokens, collection, reader, base, cache, step), products, met, labels, weights
+    )
+    projection = initial or start_projection(config, inputs, joint=tokens.token_spec.joint)
+    return _LateTask(
+        LateModel(projection), inputs, labels, near, pool, twins, len(products), rejects, unknown,
+        f"{KIND} {projection.config!r} {identity}",
+    )  # fmt: skip
+
+
+def _config(settings: TrainSettings, encoder: TokenEncoder, collection: Collection) -> ProjectionConfig:
+    spec, tokens = encoder.spec, encoder.token_spec
+    dim = settings.dim or min(DIM, tokens.text_dim + tokens.image_dim)
+    return ProjectionConfig(
+        dim, tokens.text_dim, tokens.image_dim, spec.name, spec.revision, tokens.recipe,
+        collection.stamp.source,
+    )  # fmt: skip
+
+
+def _initial(settings: TrainSettings, encoder: TokenEncoder) -> Projection | None:
+    if settings.init is None:
+        return None
+    projection, _ = load_projection(settings.init)
+    projection.check(encoder)
+    if settings.dim not in (None, projection.config.dim):
+        raise ConfigError(
+            f"the projection in {str(settings.init)!r} has dim {projection.config.dim}, not {settings.dim}; a training "
+            "that starts from it keeps that"
+        )
+    return projection
+
+
+# --- the ranking that is reordered -------------------------------------------------------------------------
+
+
+def _first_config(spec: EncoderSpec) -> HeadConfig:
+    """An untrained head that ranks as the collection's blocks do, centred: in a joint space words meet pictures."""
+    joint = spec.joint and spec.image_dim == spec.text_dim
+    dim = spec.image_dim if joint else spec.image_dim + spec.text_dim
+    return HeadConfig(
+        "sum" if joint else "linear", dim, spec.image_dim, spec.text_dim, True, spec.name, spec.revision
+    )
+
+
+def _first_stage(
+    settings: TrainSettings,
+    collection: Collection,
+    spec: EncoderSpec,
+    products: Products,
+    labels: Labels,
+    queries: Queries,
+    twins: Ints,
+) -> tuple[Ints, Ints | None]:
+    """Candidates of the queries that are held out, exactly; hard negatives of the others. Changes the vectors."""
+    from mm_milvus.search.parts import query_mean
+    from mm_milvus.training.mining import Known, by_words, hard_negatives
+    from mm_milvus.training.model import HeadModel, Means, inputs_of
+    from mm_milvus.training.nearest import nearest
+
+    stamp, config = collection.stamp, _first_config(spec)
+    means = Means(stamp.image_mean, stamp.text_mean, query_mean(stamp, spec))
+    inputs = inputs_of(config, means, products, queries, spec.weights)
+    model = HeadModel(config, run._weights(config, None, products), means)
+    near = np.full((len(labels.asked), CANDIDATES), -1, np.int64)
+    for split in (DEV, TEST):
+        held = labels.queries_of(split)
+        if len(held):
+            found = nearest(model, inputs, held, min(CANDIDATES, len(products)))
+            near[held, : found.shape[1]] = found
+    if not settings.negatives:
+        return near, None
+    asking = labels.queries_of(TRAIN)
+    words = by_words([queries.words[query] for query in asking], products.texts)
+    return near, hard_negatives(model, inputs, asking, words, Known(labels, twins), settings.skip_top)
+
+
+def _met(labels: Labels, near: Ints, pool: Ints | None) -> Ints:
+    """The places of all products whose tokens are needed."""
+    asked = [place for one in labels.asked for place in (one.product, one.picture_of)]
+    places = [labels.product, near.ravel(), np.array(asked, np.int64)]
+    found = np.unique(np.concatenate([*places, *([] if pool is None else [pool.ravel()])]))
+    return found[found >= 0]
+
+
+# --- what is told ------------------------------------------------------------------------------------------
+
+
+def _reported(
+    settings: TrainSettings,
+    shop: Settings,
+    task: _LateTask,
+    outcome: Outcome,
+    test: tuple[float | None, float | None],
+) -> TrainReport:
+    queries, pairs = task.labels.counts()
+    config = task.model.config
+    start, best, first = outcome.at(0), outcome.at(outcome.best_epoch), _first_ndcg(task, DEV)
+    known = start is not None and best is not None and first is not None
+    return TrainReport(
+        out=str(settings.out),
+        fusion=KIND,
+        dim=config.dim,
+        shared=True,
+        encoder=config.encoder,
+        collection=shop.collection,
+        products=task.products,
+        queries=queries,
+        pairs=pairs,
+        rejected=len(task.rejects),
+        unknown_products=task.unknown_products,
+        ndcg_start=start,
+        ndcg=best,
+        test_ndcg_start=test[0],
+        test_ndcg=test[1],
+        won=bool(best > max(start, first)) if known else None,  # type: ignore[operator, type-var]
+        epochs=len(outcome.history) - 1,
+        best_epoch=outcome.best_epoch,
+        resumed_from=outcome.resumed_from,
+        seconds=0.0,
+        next=_next(settings, shop),
+        ndcg_first=first,
+        test_ndcg_first=_first_ndcg(task, TEST),
+        unread_pictures=task.inputs.unread,
+    )
+
+
+def _first_ndcg(task: _LateTask, split: int) -> float | None:
+    """That of the ranking before it is reordered."""
+    from mm_milvus.training.measure import grades_of, ndcg
+
+    queries = task.labels.queries_of(split)
+    return ndcg(task.near[queries], grades_of(task.labels, split)) if len(queries) else None
+
+
+def _next(settings: TrainSettings, shop: Settings) -> str:
+    words = ["mm-milvus", "tokens", str(settings.out)]
+    if shop.collection != type(shop).model_fields["collection"].default:
+        words += ["--collection", shop.collection]
+    if shop.uri != type(shop).model_fields["uri"].default:
+        words += ["--uri", shop.uri]
+    return shlex.join(words)

@@ -1,0 +1,211 @@
+"""Token vectors of a collection on Milvus Lite: made, refreshed, and what queries are reranked by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from mm_milvus_cli.main import cli
+
+from mm_milvus import Client, Query, Settings, Signal
+from mm_milvus.encoders import load_encoder, token_encoder
+from mm_milvus.encoders.pixels import rgb_array
+from mm_milvus.errors import ConfigError, FusionError, NotSupported
+from mm_milvus.late import TokensReport, home_of, load_projection, make_tokens
+from mm_milvus.late.store import current_build, open_build
+
+from ..encoders import tiny_models
+from . import shops
+
+
+def counted(report: TokensReport) -> tuple[int, int, int]:
+    return report.products, report.encoded, report.unchanged
+
+
+def by_hand(encoder: str, trained: Path, query: np.ndarray, text: str, picture: int | None) -> float:
+    """The mean over query tokens of the best cosine, with tokens that were never stored."""
+    loaded = token_encoder(load_encoder(encoder, device="cpu", dtype="float32"))
+    projection, _ = load_projection(trained)
+    parts = [projection.text(loaded.encode_text_tokens([text])[0])] if text else []
+    if picture is not None:
+        prepared = loaded.prepare(rgb_array(tiny_models.pictures()[picture]))
+        parts.append(projection.image(loaded.encode_prepared_tokens([prepared])[0]))
+    return float((query @ np.concatenate(parts).T).max(axis=1).mean())
+
+
+def test_hits_are_ordered_by_their_tokens(shop: Settings, encoder: str, trained: Path) -> None:
+    report = make_tokens(trained, shop)
+    assert counted(report) == (6, 6, 0)
+    assert (report.without, report.unreadable, report.codec) == (0, 0, "fp16")
+    loaded = token_encoder(load_encoder(encoder, device="cpu", dtype="float32"))
+    words = load_projection(trained)[0].text(loaded.encode_query_text_tokens(["silver tea"])[0])
+    expected = {id: by_hand(encoder, trained, words, text, number) for id, text, number in shops.ROWS}
+    with Client(config=shop) as client:
+        page = client.query("silver tea", rerank="late-interaction", explain=True)
+    assert {hit.id: hit.score for hit in page.hits} == pytest.approx(expected, abs=2e-3)
+    assert [hit.id for hit in page.hits] == sorted(expected, key=lambda id: -expected[id])
+    assert all(hit.scores["rerank"] == hit.score for hit in page.hits)
+    assert (page.explain["rerank"], page.explain["rerank_tokens"]) == ("late-interaction", 2)
+    assert "rerank_without_tokens" not in page.explain
+
+
+def test_signals_count_by_their_weights(shop: Settings, trained: Path) -> None:
+    make_tokens(trained, shop)
+    picture = Signal("image", tiny_models.pictures()[5])
+    with Client(config=shop) as client:
+
+        def scores(*signals: Signal) -> dict[str, float]:
+            page = client.search(Query(signals, rerank="late-interaction"))
+            return {hit.id: hit.score for hit in page.hits}
+
+        words, seen = scores(Signal("text", "green tea")), scores(picture)
+        both = scores(Signal("text", "green tea", 1.0), Signal("image", picture.value, -0.5))
+        assert both == pytest.approx({id: (words[id] - 0.5 * seen[id]) / 1.5 for id in words}, abs=1e-5)
+        assert max(seen, key=seen.__getitem__) == "photo"
+        assert seen["photo"] == pytest.approx(1.0, abs=2e-3)
+        assert "watch" not in scores(Signal("id", "watch"))
+        with pytest.raises(ConfigError, match="a vector has no tokens"):
+            scores(Signal("vector", [1.0] * client.info().stamp["dim"]))
+        with pytest.raises(ConfigError, match="or 'late-interaction', not 'bert'"):
+            client.query("tea", rerank="bert")  # type: ignore[arg-type]
+
+
+def test_only_what_changed_is_encoded_again(shop: Settings, trained: Path, tmp_path: Path) -> None:
+    make_tokens(trained, shop)
+    assert counted(make_tokens(trained, shop)) == (6, 0, 6)
+    rows = [("shirt", "blue cotton shirt", 0), *shops.ROWS[1:5], ("new", "wooden chair", 3)]
+    catalog = shops.write_catalog(tmp_path / "later", rows)
+    with Client(config=shop) as client:
+        client.ingest(catalog, sync=True, max_delete_rate=1.0)
+        page = client.query("chair", rerank="late-interaction", explain=True)
+    assert page.explain["rerank_without_tokens"] == 1
+    scores = {hit.id: hit.score for hit in page.hits}
+    assert scores.pop("new") == pytest.approx(np.mean(list(scores.values())))
+    report = make_tokens(trained, shop)
+    # The pictures moved with the catalog, and are the same: their hashes are not those of their paths.
+    assert counted(report) == (6, 2, 4)
+    with Client(config=shop) as client:
+        page = client.query("chair", rerank="late-interaction", explain=True)
+        fresh = shop.replace(token_vectors=tmp_path / "fresh")
+    assert "rerank_without_tokens" not in page.explain
+    make_tokens(trained, fresh)
+    with Client(config=fresh) as client:
+        again = client.query("chair", rerank="late-interaction")
+    assert [(hit.id, hit.score) for hit in again.hits] == [(hit.id, hit.score) for hit in page.hits]
+
+
+def test_what_cannot_be_read_is_tried_again(shop: Settings, trained: Path, made: Path) -> None:
+    lost = made / "4.png"
+    content = lost.read_bytes()
+    lost.unlink()
+    try:
+        report = make_tokens(trained, shop)
+        assert (report.unreadable, report.without) == (1, 0)
+    finally:
+        lost.write_bytes(content)
+    assert counted(make_tokens(trained, shop)) == (6, 1, 5)
+
+
+def test_two_bits_take_a_fraction_and_a_new_codec_is_a_new_build(shop: Settings, trained: Path) -> None:
+    half = make_tokens(trained, shop)
+    small = make_tokens(trained, shop, codec="2bit")
+    assert small.bytes * 32 == half.bytes * 6  # of 16 dimensions: 2 + 4 bytes instead of 32
+    assert not Path(half.folder).exists()
+    assert counted(make_tokens(trained, shop)) == (6, 0, 6)  # the codec stays
+    with Client(config=shop) as client:
+        page = client.query("green tea 500 g", rerank="late-interaction")
+    assert page[0].id == "tea"
+
+
+def test_a_torn_build_harms_nothing_and_goes_on(shop: Settings, trained: Path, tmp_path: Path) -> None:
+    make_tokens(trained, shop)
+    home = home_of(shop)
+    before = current_build(home)
+    assert before is not None
+    (before / "000002.bin").write_bytes(b"torn")  # written, and never named
+    assert len(open_build(before)) == 6
+    shops.projection(str(shop.encoder), seed=1).save(tmp_path / "v2")
+
+    def killed(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_tokens(tmp_path / "v2", shop, progress=killed)
+    assert current_build(home) == before
+    with Client(config=shop) as client:
+        assert len(client.query("tea", rerank="late-interaction").hits) == 6
+    assert counted(make_tokens(tmp_path / "v2", shop)) == (6, 6, 0)
+    assert not before.exists()
+    again = make_tokens(tmp_path / "v2", shop, rebuild=True)
+    assert counted(again) == (6, 6, 0)
+    assert Path(again.folder).name.endswith("-2")
+    assert [path.name for path in home.iterdir() if path.is_dir()] == [Path(again.folder).name]
+    segment = Path(again.folder) / "000001.bin"
+    segment.write_bytes(segment.read_bytes()[:-1])
+    with Client(config=shop) as client, pytest.raises(FusionError, match="damaged.*--rebuild"):
+        client.query("tea", rerank="late-interaction")
+    assert counted(make_tokens(tmp_path / "v2", shop, rebuild=True)) == (6, 6, 0)
+
+
+def test_replaced_rows_are_thrown_away_in_the_end(shop: Settings, trained: Path, tmp_path: Path) -> None:
+    make_tokens(trained, shop)
+    for word in ("one", "two", "three"):
+        rows: list[Any] = [(id, f"{word} {title}", number) for id, title, number in shops.ROWS]
+        with Client(config=shop) as client:
+            client.ingest(shops.write_catalog(tmp_path / word, rows))
+        report = make_tokens(trained, shop)
+    build = open_build(Path(report.folder))
+    assert len(build.manifest.segments) <= 2
+    used = sum(entry.texts + entry.images for entry in build.entries.values()) * build.codec.row
+    assert used * 2 >= build.size == report.bytes
+
+
+def test_one_line_says_what_is_missing(
+    shop: Settings, trained: Path, tmp_path: Path, made: Path, encoder: str
+) -> None:
+    with (
+        Client(config=shop) as client,
+        pytest.raises(ConfigError, match="make them with mm-milvus tokens FOLDER"),
+    ):
+        client.query("tea", rerank="late-interaction")
+    with pytest.raises(FusionError, match="no trained late interaction in"):
+        make_tokens(tmp_path, shop)
+    offline = Settings(uri=str(tmp_path / "offline.db"))
+    with Client(config=offline) as client:
+        client.ingest(made / "catalog.jsonl")
+        with pytest.raises(NotSupported, match="'offline' has no token vectors"):
+            client.query("tea", rerank="late-interaction")
+    with pytest.raises(NotSupported, match="'offline' has no token vectors"):
+        make_tokens(trained, offline)
+    other = str(tiny_models.clip(tmp_path / "tiny-clip"))
+    settings = shops.ingested(tmp_path / "clip", other)
+    with pytest.raises(FusionError, match="trained on the encoder towers:.*not on tiny-clip"):
+        make_tokens(trained, settings)
+
+
+def test_a_joint_encoder_works_too(tmp_path: Path) -> None:
+    model = str(tiny_models.siglip(tmp_path / "tiny-siglip"))
+    settings = shops.ingested(tmp_path / "shop", model)
+    shops.projection(model).save(tmp_path / "v1")
+    make_tokens(tmp_path / "v1", settings)
+    with Client(config=settings) as client:
+        page = client.query(image=tiny_models.pictures()[2], rerank="late-interaction", rerank_size=3)
+    assert page[0].id == "bag"
+
+
+def test_the_command_line(shop: Settings, trained: Path) -> None:
+    def run(*args: str) -> str:
+        done = CliRunner(catch_exceptions=False).invoke(cli, [*args, "--uri", shop.uri])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert "6 products · 6 encoded · 0 unchanged" in run("tokens", str(trained))
+    assert json.loads(run("tokens", str(trained), "--json"))["unchanged"] == 6
+    query = ("query", "--text", "green tea", "--rerank", "late-interaction", "--rerank-size", "4")
+    assert "rerank late-interaction" in run(*query, "--explain")
+    hits = json.loads(run(*query, "--json", "--explain"))["hits"]
+    assert sum("rerank" in hit["scores"] for hit in hits) == 4
