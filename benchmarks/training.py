@@ -1,6 +1,7 @@
 """What training is worth on real photos that it has not seen, with the encoder `offline`.
 
     python benchmarks/training.py --data ../shared/data [--cache FOLDER] [--seeds 3]
+    python benchmarks/training.py --only speed
 
 Prints a table of nDCG@10: the mean of the seeds and half their range. Vectors are kept in the cache folder.
 
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import training_speed
 from bridge import encode, mean_of_nearest, rows_of
 
 from mm_milvus.encoders import Encoder, load_encoder
@@ -65,11 +67,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with clothing/ and grocery/")
+    parser.add_argument("--data", type=Path, help="folder with clothing/ and grocery/")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "mm-milvus-training")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", help="words of the names of tasks")
+    parser.add_argument("--only", nargs="+", help="words of the names of tasks; speed")
     options = parser.parse_args()
+    if options.only == ["speed"]:
+        training_speed.report(KINDS)
+        return
+    if options.data is None:
+        parser.error("give --data, but for --only speed")
     encoder = load_encoder("offline", device="cpu")
     spec = encoder.spec
     means = Means(*(np.array(m, np.float32) for m in (spec.image_mean, spec.text_mean, spec.query_text_mean)))

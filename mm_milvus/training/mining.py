@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Known", "by_words", "draw", "hard_negatives"]
 
 MINED = 30  # products by each way
+_ROWS = 1_024  # queries looked at at once
 
 
 class Known:
@@ -33,19 +34,30 @@ class Known:
         self._twins = twins[labels.product[order]]
         self._starts = np.searchsorted(labels.query[order], np.arange(len(labels.asked) + 1))
 
-    def of(self, query: int) -> Ints:
-        """The twin numbers of the products that the query wants."""
-        return self._twins[self._starts[query] : self._starts[query + 1]]
+    def counts(self, queries: Ints) -> Ints:
+        """(B,) how many products each query wants."""
+        return self._starts[queries + 1] - self._starts[queries]
+
+    def wants(self, queries: Ints, places: Ints) -> npt.NDArray[np.bool_]:
+        """(B,) queries and (B, M) places, each query's own -> (B, M) what is wanted; False for -1."""
+        rows, wanted = self._pairs(queries)
+        most = int(self.twins.max(initial=0)) + 1
+        keys = np.arange(len(queries))[:, None] * most + self.twins[places]
+        return np.isin(keys, rows * most + wanted) & (places >= 0)
+
+    def _pairs(self, queries: Ints) -> tuple[Ints, Ints]:
+        """The row of each query and the twin number of each product that it wants, (P,) each."""
+        counts = self.counts(queries)
+        rows = np.repeat(np.arange(len(queries)), counts)
+        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return rows, self._twins[np.repeat(self._starts[queries], counts) + offsets]
 
     def hidden(self, queries: Ints, candidates: Ints) -> npt.NDArray[np.bool_]:
         """(B,) and (C,) places -> (B, C) what is wanted."""
         order = np.argsort(self.twins[candidates], kind="stable")
         numbers = self.twins[candidates][order]
         found = np.zeros((len(queries), len(candidates)), np.bool_)
-        counts = self._starts[queries + 1] - self._starts[queries]
-        rows = np.repeat(np.arange(len(queries)), counts)
-        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        wanted = self._twins[np.repeat(self._starts[queries], counts) + offsets]
+        rows, wanted = self._pairs(queries)
         first, last = (np.searchsorted(numbers, wanted, side) for side in ("left", "right"))
         for shift in range(int((last - first).max(initial=0))):
             hit = first + shift < last
@@ -56,15 +68,23 @@ class Known:
 def by_words(words: Sequence[str], texts: Sequence[str]) -> Ints:
     """(Q, MINED) places of the products with the best BM25 for each query's words; -1 where there are none."""
     index = WordIndex(texts)
-    found = np.full((len(words), MINED), -1, np.int64)
-    for row, text in enumerate(words):
-        if not text:
-            continue
-        scores = index.scores(tokenize_query(text).split())
-        best = np.argsort(-scores, kind="stable")[:MINED]
-        best = best[scores[best] > 0]
-        found[row, : len(best)] = best
-    return found
+    distinct, row = np.unique(words, return_inverse=True)
+    found = np.full((len(distinct), MINED), -1, np.int64)
+    for place, text in enumerate(distinct):
+        if text:
+            best = _best(index.scores(tokenize_query(str(text)).split()))
+            found[place, : len(best)] = best
+    return found[row]
+
+
+def _best(scores: npt.NDArray[np.float64]) -> Ints:
+    """The places of the up to MINED highest scores above 0, of equal ones the first; without sorting all of them."""
+    if len(scores) > MINED:
+        least = np.partition(scores, -MINED)[-MINED]
+        places = np.flatnonzero((scores >= least) & (scores > 0))
+    else:
+        places = np.flatnonzero(scores > 0)
+    return places[np.argsort(-scores[places], kind="stable")][:MINED]
 
 
 def hard_negatives(
@@ -75,20 +95,30 @@ def hard_negatives(
     ``words`` (Q, W) is what ``by_words`` found. The first ``skip_top`` by the head are left out: they may well be
     right without a label.
     """
-    wanted = max(len(known.of(int(query))) for query in queries)
+    wanted = int(known.counts(queries).max())
     near = nearest(model, inputs, queries, min(MINED + skip_top + wanted, len(inputs)))
     pool = np.full((len(queries), 2 * MINED), -1, np.int64)
-    for row, query in enumerate(queries):
-        mine = known.of(int(query))
-        found = _others(near[row], known.twins, mine)[skip_top:][:MINED]
-        found = np.unique(np.concatenate([found, _others(words[row], known.twins, mine)]))
-        pool[row, : len(found)] = found[found != int(inputs.product_at[query])][: 2 * MINED]
+    for start in range(0, len(queries), _ROWS):
+        rows = slice(start, start + _ROWS)
+        asked = queries[rows]
+        by_head = _leading(near[rows], known.wants(asked, near[rows]), skip_top, MINED)
+        by_words = np.where(known.wants(asked, words[rows]), -1, words[rows])
+        found = np.sort(np.concatenate([by_head, by_words], axis=1), axis=1)
+        twice = np.zeros_like(found, np.bool_)
+        twice[:, 1:] = found[:, 1:] == found[:, :-1]
+        itself = found == inputs.product_at.numpy()[asked][:, None]
+        pool[rows] = _leading(found, twice | itself, 0, 2 * MINED)
     return pool
 
 
-def _others(places: Ints, twins: Ints, wanted: Ints) -> Ints:
-    places = places[places >= 0]
-    return places[~np.isin(twins[places], wanted)]
+def _leading(places: Ints, out: npt.NDArray[np.bool_], skip: int, count: int) -> Ints:
+    """(B, M) -> (B, count): those that are not ``out`` nor -1, in their order and without the first ``skip``."""
+    kept = (places >= 0) & ~out
+    at = np.cumsum(kept, axis=1) - 1 - skip
+    row, column = np.nonzero(kept & (at >= 0) & (at < count))
+    found = np.full((len(places), count), -1, np.int64)
+    found[row, at[row, column]] = places[row, column]
+    return found
 
 
 def draw(pool: Ints, count: int, rng: np.random.Generator) -> Ints:

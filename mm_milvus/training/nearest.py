@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["nearest"]
 
-_PRODUCTS = 8_192  # fused at once
+_PRODUCTS = 2_048  # fused at once: larger parts are no faster, and need more memory
 _QUERIES = 1_024  # compared with them at once
 
 
@@ -59,8 +59,9 @@ def _leave_out(found: Tensor, itself: Tensor, block: Tensor) -> None:
 
 def _keep_best(scores: Tensor, places: Tensor, found: Tensor, block: Tensor) -> None:
     """Merges new scores (rows, block) into the best so far (rows, count), in their place."""
-    both = torch.cat([scores, found], dim=1)
-    names = torch.cat([places, block.expand(len(found), -1)], dim=1)
-    best, at = both.topk(scores.shape[1], dim=1)
+    count = scores.shape[1]
+    fresh, at = found.topk(min(count, found.shape[1]), dim=1)
+    best, chosen = torch.cat([scores, fresh], dim=1).topk(count, dim=1)
+    names = torch.cat([places, block[at]], dim=1).gather(1, chosen)
     scores[:] = best
-    places[:] = names.gather(1, at).masked_fill(best == -torch.inf, -1)
+    places[:] = names.masked_fill(best == -torch.inf, -1)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from mm_milvus.search import WordIndex
+from mm_milvus.training import mining
 from mm_milvus.training import nearest as search
 from mm_milvus.training.data import DEV, TRAIN
 from mm_milvus.training.measure import ndcg, ndcg_of
@@ -70,6 +72,37 @@ def test_hard_negatives_are_near_and_never_wanted() -> None:
     drawn = draw(pool, 4, np.random.default_rng(0))
     assert set(drawn.tolist()) <= set(pool[pool >= 0].tolist())
     assert 4 < len(drawn) <= 20
+
+
+def test_hard_negatives_of_many_queries_are_those_of_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways together, row by row in plain Python, with twins, a product that asks, and parts of two queries."""
+    monkeypatch.setattr(mining, "_ROWS", 2)
+    model, inputs = world()
+    twins = np.arange(50)
+    twins[[7, 30]] = twins[3]
+    labels = worlds.labels([0, 0, 1, 2, 3, 4], [3, 9, 7, 1, 12, 40])
+    rng = np.random.default_rng(0)
+    words = np.stack([rng.permutation(50)[:MINED] for _ in range(5)])
+    words[1, 5:] = -1
+    found = hard_negatives(model, inputs, np.arange(5), words, Known(labels, twins), skip_top=2)
+    near = search.nearest(model, inputs, np.arange(5), 50)
+    for query in range(5):
+        wanted = set(twins[labels.product[labels.query == query]])
+        by_head = [p for p in near[query] if p >= 0 and twins[p] not in wanted][2:][:MINED]
+        by_words = [p for p in words[query] if p >= 0 and twins[p] not in wanted]
+        expected = sorted({*by_head, *by_words} - {int(inputs.product_at[query])})
+        assert found[query][found[query] >= 0].tolist() == expected
+        assert (found[query][len(expected) :] == -1).all()
+
+
+def test_the_best_by_words_are_those_of_a_full_sort() -> None:
+    """With many equal scores, of which the first products count."""
+    texts = [("red shoe", "red", "red red mug", "cup")[place % 4] for place in range(200)]
+    for row, query in zip(
+        by_words(["red", "shoe red", "red"], texts), ("red", "shoe red", "red"), strict=True
+    ):
+        scores = WordIndex(texts).scores(query.split())
+        assert row.tolist() == np.argsort(-scores, kind="stable")[:MINED].tolist()
 
 
 def test_words_find_products_that_have_them() -> None:
