@@ -68,13 +68,13 @@ class Known:
 def by_words(words: Sequence[str], texts: Sequence[str]) -> Ints:
     """(Q, MINED) places of the products with the best BM25 for each query's words; -1 where there are none."""
     index = WordIndex(texts)
-    distinct, row = np.unique(words, return_inverse=True)
+    distinct = {text: place for place, text in enumerate(dict.fromkeys(words))}
     found = np.full((len(distinct), MINED), -1, np.int64)
-    for place, text in enumerate(distinct):
+    for text, place in distinct.items():
         if text:
-            best = _best(index.scores(tokenize_query(str(text)).split()))
+            best = _best(index.scores(tokenize_query(text).split()))
             found[place, : len(best)] = best
-    return found[row]
+    return found[[distinct[text] for text in words]]
 
 
 def _best(scores: npt.NDArray[np.float64]) -> Ints:
