@@ -12,7 +12,7 @@ from mm_milvus.errors import ConfigError
 if TYPE_CHECKING:
     from mm_milvus.fusion import HeadKind
 
-__all__ = ["DIM", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings"]
+__all__ = ["DIM", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings", "UnfrozenReport"]
 
 MOST_DIM = 32_768
 DIM = 512  # of the fused vector, where nobody says otherwise
@@ -51,6 +51,8 @@ class TrainSettings:
     crops: int = 0  # further views of each product's picture as queries, of ``from_catalog``
     seed: int = 0
     overwrite: bool = False
+    unfreeze: int = 0  # layers of the encoder, from the last, that are trained before the head
+    encoder_lr: float = 1e-5  # their learning rate
 
     def __post_init__(self) -> None:
         for name in ("out", "pairs", "init"):
@@ -65,7 +67,7 @@ class TrainSettings:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
         _whole(self, "epochs", "pairs_per_step", "refresh", "patience", least=1)
-        _whole(self, "negatives", "skip_top", "crops", "seed", least=0)
+        _whole(self, "negatives", "skip_top", "crops", "seed", "unfreeze", least=0)
         if self.dim is not None:
             _whole(self, "dim", least=1)
             if self.dim > MOST_DIM:
@@ -74,11 +76,15 @@ class TrainSettings:
                 )
         if self.lr is not None:
             _between(self, "lr", 0.0, 1.0, open_below=True)
+        _between(self, "encoder_lr", 0.0, 1.0, open_below=True)
         _between(self, "decay", 0.0, 1e6)
         _between(self, "dropout", 0.0, 0.9)
         _between(self, "dev_share", 0.0, 0.9)
         if self.crops and not self.from_catalog:
             raise ConfigError("crops are made of the products' own pictures: they go with from_catalog")
+
+        if self.unfreeze and self.init is not None:
+            raise ConfigError("a head of --init knows another encoder than the one that --unfreeze makes")
 
     def rate_of(self, kind: HeadKind) -> float:
         """The learning rate: unless one is given, that with which heads of the kind did best (benchmarks/training.py).
@@ -128,6 +134,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfrozenReport:
+    """What came of the layers of the encoder. nDCG@10 is that of untrained, centred vectors, as of TrainReport."""
+
+    layers: int  # of each of the two models
+    parameters: int  # that were trained
+    encoder: str  # what loads the trained encoder
+    unread_pictures: int  # products that went on without the picture that they have
+    ndcg_start: float | None  # of the dev split by the encoder as it was
+    ndcg: float | None  # and with the layers that were kept
+    test_ndcg_start: float | None
+    test_ndcg: float | None
+    won: bool | None
+    epochs: int
+    best_epoch: int
+    resumed_from: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrainReport:
     """What was read, what came of it, and what to type next. nDCG@10 is None where there is no such split."""
 
@@ -142,7 +166,7 @@ class TrainReport:
     pairs: dict[str, int]
     rejected: int
     unknown_products: int
-    ndcg_start: float | None  # of the dev split before the first step
+    ndcg_start: float | None  # of the dev split before the first step, of unfrozen layers too
     ndcg: float | None  # and of the weights that were kept
     test_ndcg_start: float | None
     test_ndcg: float | None
@@ -152,6 +176,7 @@ class TrainReport:
     resumed_from: int  # epochs that an earlier run had done
     seconds: float
     next: str  # the command that puts the head to use
+    unfrozen: UnfrozenReport | None = None  # the layers that were trained before the head
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
