@@ -12,7 +12,7 @@ from .output import print_json, say
 from .text import counted, one_line
 
 if TYPE_CHECKING:
-    from mm_milvus.training import Step, TrainReport
+    from mm_milvus.training import Step, TrainReport, UnfrozenReport
 
 __all__ = ["train"]
 
@@ -83,6 +83,15 @@ _training_options = compose(
     ),
     click.option(
         "--crops", type=int, metavar="N", help="With --from-catalog: views of each picture. Default: 0."
+    ),
+    click.option(
+        "--unfreeze",
+        type=int,
+        metavar="N",
+        help="Train the last N layers of the encoder as well, before the head. Default: 0.",
+    ),
+    click.option(
+        "--encoder-lr", type=float, metavar="RATE", help="Learning rate of those layers. Default: 0.00001."
     ),
     click.option("--seed", type=int, metavar="N", help="Seed of everything random. Default: 0."),
     click.option(
@@ -158,6 +167,8 @@ def _show(report: TrainReport) -> None:
         unknown = f"; {report.unknown_products:,} for products that are not stored"
         say(f"refused lines and why: {one_line(report.out)}/rejects.jsonl{unknown}")
     _show_first(report)
+    if report.unfrozen:
+        _show_layers(report.unfrozen)
     _show_gain("dev", report.ndcg_start, report.ndcg)
     _show_gain("test", report.test_ndcg_start, report.test_ndcg)
     if 0 < report.queries["dev"] < _FEW:
@@ -196,6 +207,29 @@ def _made(report: TrainReport) -> str:
     return f"reranker is NOT better than {'no reranking' if first else 'its untrained start'}"
 
 
-def _show_gain(split: str, before: float | None, after: float | None) -> None:
+def _show_layers(layers: UnfrozenReport) -> None:
+    if layers.unread_pictures:
+        pictures = counted(layers.unread_pictures, "product")
+        say(f"{pictures} went on without a picture: it cannot be read any more")
+    for split, before, after in (
+        ("dev", layers.ndcg_start, layers.ndcg),
+        ("test", layers.test_ndcg_start, layers.test_ndcg),
+    ):
+        _show_gain(split, before, after, "frozen", f"with the last {counted(layers.layers, 'layer')} trained")
+    if layers.won is False:
+        say(
+            "the trained layers are NOT better than frozen ones: train without --unfreeze, "
+            "or with another --encoder-lr"
+        )
+    went_on = f", {layers.resumed_from:,} of them by an earlier run" if layers.resumed_from else ""
+    say(
+        f"{one_line(layers.encoder)}: {layers.parameters:,} weights trained, those of epoch {layers.best_epoch} of "
+        f"{layers.epochs}{went_on}"
+    )
+
+
+def _show_gain(
+    split: str, before: float | None, after: float | None, was: str = "untrained", now: str = "trained"
+) -> None:
     if before is not None and after is not None:
-        say(f"nDCG@10 of {split}: {before:.3f} untrained, {after:.3f} trained ({after - before:+.3f})")
+        say(f"nDCG@10 of {split}: {before:.3f} {was}, {after:.3f} {now} ({after - before:+.3f})")

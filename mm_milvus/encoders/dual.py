@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from mm_milvus.encoders.pretrained import (
 )
 from mm_milvus.encoders.source import Source, read_json
 from mm_milvus.encoders.tokens import TokenSpec, kept, patches_of
+from mm_milvus.encoders.trainable import Tower, Trainable, save_model
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class DualEncoder:
     ) -> None:
         """Loads the model in ``source.folder``. Raises EncoderError when it cannot be loaded, compiled or used."""
         name, family = _family(source)
+        self._source = source
         self._device = choose_device(device)
         self._dtype = choose_dtype(dtype, self._device)
         config = load_config(source).text_config
@@ -179,12 +182,39 @@ class DualEncoder:
         return self._run(self._model.get_image_features, self._pixels(pictures))
 
     def _run(self, features: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """``features`` without gradients; its output object holds the projected, not normalised vectors."""
+        """``features`` without gradients."""
         import torch
 
         with torch.inference_mode():
-            output: Tensor = features(**on_device(inputs, self._device, self._dtype)).pooler_output
+            return self._projected(features, inputs)
+
+    def _projected(self, features: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The output object of ``features`` holds the projected, not normalised vectors."""
+        output: Tensor = features(**on_device(inputs, self._device, self._dtype)).pooler_output
         return output
+
+    def trainable(self) -> Trainable:
+        """The model with gradients, for a training."""
+        model = self._model
+
+        def save(folder: Path) -> None:
+            save_model(model, self._source, folder)
+
+        image = Tower(
+            "picture",
+            model,
+            model.config.vision_config.num_hidden_layers,
+            lambda pictures: self._projected(model.get_image_features, self._pixels(pictures)),
+            self.prepare(probe_image()),
+        )
+        text = Tower(
+            "text",
+            model,
+            model.config.text_config.num_hidden_layers,
+            lambda texts: self._projected(model.get_text_features, self._tokens(texts)),
+            "probe",
+        )
+        return Trainable(image, text, ("", ""), save, str, self._pixels.compact)
 
     def _compile(self) -> None:
         with compiling(self._spec.name):

@@ -108,6 +108,12 @@ class Pixels:
             return {_RAW: _tensor(picture).pin_memory()}
         return resize_bytes(picture, self.recipe)
 
+    def compact(self, picture: Prepared) -> Prepared:
+        """What ``prepare`` made, at the model's size and on the CPU: a picture for the device may be large."""
+        if self.recipe is None or not isinstance(picture, Mapping):
+            return picture
+        return resize_floats(picture[_RAW].to(self._device), self.recipe).cpu()
+
     def __call__(self, pictures: Sequence[Prepared]) -> dict[str, Tensor]:
         """``pixel_values`` (N, 3, H, W) on the device, or NaFlex' (N, patches, values) with its mask and shapes."""
         import torch

@@ -21,7 +21,16 @@ from typing import Any
 
 from mm_milvus.errors import EncoderError
 
-__all__ = ["Source", "fingerprint", "is_hub_name", "locate", "quiet_hub", "read_json", "weight_files"]
+__all__ = [
+    "Source",
+    "fingerprint",
+    "is_hub_name",
+    "locate",
+    "quiet_hub",
+    "read_json",
+    "settings_files",
+    "weight_files",
+]
 
 log = logging.getLogger(__name__)
 
@@ -234,6 +243,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise EncoderError(f"cannot read {path}: it is not a JSON object")
     return value
+
+
+def settings_files(folder: Path) -> list[str]:
+    """Paths in ``folder`` of all that belongs to a model beside its config and its weights."""
+    return [name for name in _SETTINGS if name != "config.json" and (folder / name).is_file()]
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -5,10 +5,12 @@ The two spaces have nothing to do with each other: words find words and pictures
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mm_milvus.encoders.base import EncoderSpec
@@ -29,6 +31,7 @@ from mm_milvus.encoders.pretrained import (
 )
 from mm_milvus.encoders.source import Source, read_json
 from mm_milvus.encoders.tokens import TokenSpec, kept, patches_of
+from mm_milvus.encoders.trainable import Tower, Trainable, save_model
 from mm_milvus.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ __all__ = ["TowersEncoder"]
 # Picture models whose first token is the picture. Their pooler, where there is one, is a layer of another task
 # or was never trained; all other models are read through pooler_output.
 _FIRST_TOKEN = frozenset({"deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_msn"})
+_PROMPTS = "config_sentence_transformers.json"
 _E5 = re.compile(r"(^|[^a-z0-9])e5([^a-z0-9]|$)", re.IGNORECASE)
 
 
@@ -146,6 +150,24 @@ class TowersEncoder:
         """Prepared pictures -> (T, image_dim) float32 each, of any norm; see ``TokenEncoder``."""
         return self._image_steps.each(pictures, self._image.token_states)
 
+    def trainable(self) -> Trainable:
+        """Both models with gradients, for a training."""
+        recipe = self._text.recipe
+
+        def save(folder: Path) -> None:
+            self._image.save(folder / "image")
+            self._text.save(folder / "text")
+
+        image, text = self._image, self._text
+        return Trainable(
+            Tower("picture", image.model, image.depth, image.output, self.prepare(probe_image())),
+            Tower("text", text.model, text.depth, text.output, "probe"),
+            (recipe.passage, recipe.query),
+            save,
+            lambda folder: f"towers:{folder / 'image'}+{folder / 'text'}",
+            image.pixels.compact,
+        )
+
     def _compile(self) -> None:
         with compiling(self._spec.name):
             compile_modules(self._device, self._image.model, self._text.model)
@@ -164,9 +186,10 @@ class _ImageTower:
     def __init__(self, source: Source, device: torch.device, dtype: torch.dtype) -> None:
         model_type = str(read_json(source.folder / "config.json").get("model_type"))
         self._first_token = model_type in _FIRST_TOKEN
+        self._source, self._unused = source, ("pooler.",) if self._first_token else ()
         self._device, self._dtype = device, dtype
         self.pixels = Pixels(source, device, dtype)
-        self.model = load_model(source, device, dtype, unused=("pooler.",) if self._first_token else ())
+        self.model = load_model(source, device, dtype, unused=self._unused)
         with loading("picture model", source):
             self.dim = self.features([self.pixels.prepare(probe_image())]).shape[-1]
 
@@ -174,11 +197,22 @@ class _ImageTower:
         import torch
 
         with torch.inference_mode():
-            output = self.model(**self.pixels(pictures))
-            if self._first_token:
-                return output.last_hidden_state[:, 0]  # type: ignore[no-any-return]
-            pooled = getattr(output, "pooler_output", None)
-            return _flat(output.last_hidden_state if pooled is None else pooled)
+            return self.output(pictures)
+
+    def output(self, pictures: Sequence[Prepared]) -> Tensor:
+        """``features`` with gradients, where the model takes any."""
+        output = self.model(**self.pixels(pictures))
+        if self._first_token:
+            return output.last_hidden_state[:, 0]  # type: ignore[no-any-return]
+        pooled = getattr(output, "pooler_output", None)
+        return _flat(output.last_hidden_state if pooled is None else pooled)
+
+    @property
+    def depth(self) -> int:
+        return getattr(self.model.config, "num_hidden_layers", None) or 0
+
+    def save(self, folder: Path) -> None:
+        save_model(self.model, self._source, folder, unused=self._unused)
 
     def token_states(self, pictures: Sequence[Prepared]) -> list[Tensor]:  # (T, D) each
         import torch
@@ -203,6 +237,7 @@ class _TextTower:
 
     def __init__(self, source: Source, device: torch.device, dtype: torch.dtype) -> None:
         self.recipe = _recipe(source)
+        self._source = source
         self._device, self._dtype = device, dtype
         config, recipe = load_config(source), self.recipe
         self.tokens = Tokens(source, config, lowercase=recipe.lowercase, fixed=False, most=recipe.most)
@@ -213,10 +248,29 @@ class _TextTower:
     def features(self, texts: Sequence[str]) -> Tensor:  # (N, D)
         import torch
 
-        inputs = on_device(self.tokens(texts), self._device, self._dtype)
         with torch.inference_mode():
-            hidden = self.model(**inputs).last_hidden_state.float()  # (N, T, D)
-            return _POOLINGS[self.recipe.pooling](hidden, inputs["attention_mask"].unsqueeze(-1).bool())
+            return self.output(texts)
+
+    def output(self, texts: Sequence[str]) -> Tensor:
+        """``features`` with gradients, where the model takes any."""
+        inputs = on_device(self.tokens(texts), self._device, self._dtype)
+        hidden = self.model(**inputs).last_hidden_state.float()  # (N, T, D)
+        return _POOLINGS[self.recipe.pooling](hidden, inputs["attention_mask"].unsqueeze(-1).bool())
+
+    @property
+    def depth(self) -> int:
+        return getattr(self.model.config, "num_hidden_layers", None) or 0
+
+    def save(self, folder: Path) -> None:
+        """With the prompts, which a model without a file of them owes to its name."""
+        extra = {}
+        if self.recipe.query:
+            known = _optional(self._source, _PROMPTS)
+            prompts = {"query": self.recipe.query, "passage": self.recipe.passage}
+            extra[_PROMPTS] = json.dumps(
+                known | {"prompts": (known.get("prompts") or {}) | prompts}, indent=2
+            )
+        save_model(self.model, self._source, folder, unused=("pooler.",), extra=extra)
 
     def token_states(self, prompt: str, texts: Sequence[str]) -> list[Tensor]:  # (T, D) each
         import torch
@@ -290,7 +344,7 @@ def _pooling(source: Source) -> str:
 
 def _prompts(source: Source) -> tuple[str, str]:
     """(query, passage). E5 models were trained with the two words; their instruct variants with other prompts."""
-    prompts = _optional(source, "config_sentence_transformers.json").get("prompts")
+    prompts = _optional(source, _PROMPTS).get("prompts")
     if isinstance(prompts, Mapping) and prompts.get("query"):
         return str(prompts["query"]), str(prompts.get("passage") or prompts.get("document") or "")
     if _E5.search(source.name) and "instruct" not in source.name.lower():

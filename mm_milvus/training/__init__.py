@@ -8,12 +8,14 @@ start, model        the weights before the first step, and the network in torch
 losses, mining      what is minimised, and which products make it hard
 nearest, measure    exact search by the current head, nDCG@10
 loop, checkpoint    epochs, early stopping, going on after an interruption
+pictures, contents  --unfreeze: prepared pictures in a file; what products and queries are made of
+finetune, unfrozen  and the training of an encoder's last layers, which ends in an encoder of its own
 run                 all of it behind ``train``
 
 Importing it loads no torch.
 """
 
 from mm_milvus.training.run import train
-from mm_milvus.training.settings import Step, TrainReport, TrainSettings
+from mm_milvus.training.settings import Step, TrainReport, TrainSettings, UnfrozenReport
 
-__all__ = ["Step", "TrainReport", "TrainSettings", "train"]
+__all__ = ["Step", "TrainReport", "TrainSettings", "UnfrozenReport", "train"]

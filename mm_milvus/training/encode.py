@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["QueryVectors", "encode_queries"]
+__all__ = ["QueryVectors", "encode_queries", "version"]
 
 _TEXTS = 64  # of one step of the progress
 _PICTURES = 16
@@ -60,7 +60,7 @@ def encode_queries(
     image_vectors = _kept(
         cache,
         encoder.spec,
-        ["image", *([*view, _version(view[0], base)] for view in views)],
+        ["image", *([*view, version(view[0], base)] for view in views)],
         lambda: _encode_views(views, encoder, reader, base, progress),
     )
     text_place = {text: place for place, text in enumerate(texts)}
@@ -137,7 +137,7 @@ def _prepared(view: _View, encoder: QueryEncoder, reader: MediaReader, base: Pat
         return None
 
 
-def _version(reference: str, base: Path | None) -> list[int]:
+def version(reference: str, base: Path | None) -> list[int]:
     """Size and time of a file: a picture that was exchanged is encoded again."""
     try:
         status = os.stat(os.path.join(base or "", reference))

@@ -183,7 +183,7 @@ def _first_stage(
     stamp, config = collection.stamp, _first_config(spec)
     means = Means(stamp.image_mean, stamp.text_mean, query_mean(stamp, spec))
     inputs = inputs_of(config, means, products, queries, spec.weights)
-    model = HeadModel(config, run._weights(config, None, products), means)
+    model = HeadModel(config, run._weights(config, None, products, spec), means)
     near = np.full((len(labels.asked), CANDIDATES), -1, np.int64)
     for split in (DEV, TEST):
         held = labels.queries_of(split)

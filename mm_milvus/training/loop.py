@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from mm_milvus.training.checkpoint import load_state, replace_file, save_state
 from mm_milvus.training.data import DEV, TRAIN
@@ -53,6 +54,8 @@ class Outcome:
 class Training:
     """One training of ``model``, whose weights become those of the best epoch."""
 
+    checkpoint, log = CHECKPOINT, LOG  # names of files
+
     def __init__(
         self,
         settings: TrainSettings,
@@ -61,16 +64,21 @@ class Training:
         labels: Labels,
         twins: Ints,
         words: tuple[list[str], list[str]],
+        trained: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
-        """``twins`` as ``Products.twins`` gives them; ``words`` of the queries and of the products."""
+        """``twins`` as ``Products.twins`` gives them; ``words`` of the queries and of the products.
+
+        ``trained`` is what a step changes, by name; None: all of ``model``.
+        """
         self._settings = settings
         self._model = model
         self._inputs = inputs
         self._labels = labels
         self._loss = PairLoss(settings.loss)
-        self._start = [value.detach().clone() for value in model.parameters()]
+        self._trained = dict(model.named_parameters() if trained is None else trained)
+        self._start = self._weights()
         self._lr = settings.rate_of(model.config.kind)
-        parameters = [*model.parameters(), *self._loss.parameters()]
+        parameters = [*self._trained.values(), *self._loss.parameters()]
         self._optimiser = torch.optim.AdamW(parameters, lr=self._lr, weight_decay=0.0)
         self._pairs = np.flatnonzero(labels.split[labels.query] == TRAIN)
         self._known = Known(labels, twins)
@@ -90,7 +98,7 @@ class Training:
 
         ``progress`` is called with steps done, steps in all, and how it goes.
         """
-        outcome = self._restored(load_state(folder / CHECKPOINT, identity))
+        outcome = self._restored(load_state(folder / self.checkpoint, identity))
         if not outcome.history:
             outcome.history.append({"epoch": 0, "loss": None, "ndcg": self._measured(), "seconds": 0.0})
         while not self._over(outcome):
@@ -102,9 +110,9 @@ class Training:
             outcome.history.append({"epoch": epoch, "loss": loss, "ndcg": score, "seconds": seconds})
             if score is None or not outcome.best_epoch or score > (outcome.at(outcome.best_epoch) or 0.0):
                 outcome.best_epoch = epoch
-                self._best = {name: value.clone() for name, value in self._model.state_dict().items()}
+                self._best = self._weights()
             self._save(folder, identity, outcome)
-        self._model.load_state_dict(self._best)
+        self._put(self._best)
         return outcome
 
     @property
@@ -155,18 +163,28 @@ class Training:
         column = np.searchsorted(candidates, wanted)
         hidden = self._known.hidden(queries, candidates)
         hidden[np.arange(len(pairs)), column] = False
-        places, dropped = torch.from_numpy(candidates), self._dropped(candidates, rng)
         loss = self._loss(
-            self._model.queries(self._inputs, torch.from_numpy(queries)),
-            self._model.products(self._inputs, places, dropped),
+            *self._vectors(queries, candidates, self._dropped(candidates, rng)),
             torch.from_numpy(column),
             torch.from_numpy(hidden),
             torch.from_numpy(labels.grade[pairs]),
         )
         self._optimiser.zero_grad()
-        loss.backward()
+        self._backward(loss)
         self._move((epoch - 1) * self._steps + step)
         return float(loss.detach())
+
+    def _vectors(
+        self, queries: Ints, candidates: Ints, dropped: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, dim) of queries and (C, dim) of products, from their places; ``dropped`` as ``_dropped`` gives it."""
+        return (
+            self._model.queries(self._inputs, torch.from_numpy(queries)),
+            self._model.products(self._inputs, torch.from_numpy(candidates), dropped),
+        )
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def _dropped(self, candidates: Ints, rng: np.random.Generator) -> torch.Tensor | None:
         """(C, 2) bool: a product with both loses one of them now and then."""
@@ -181,12 +199,12 @@ class Training:
     def _move(self, step: int) -> None:
         rate = self._rate(step)
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("times", 1.0)
             torch.nn.utils.clip_grad_norm_(group["params"], _CLIP)
         self._optimiser.step()
         # Decay towards the start (L2-SP, Li et al. 2018), decoupled from the gradient as in AdamW.
-        for value, start in zip(self._model.parameters(), self._start, strict=True):
-            value.lerp_(start, min(rate * self._settings.decay, 1.0))
+        for name, value in self._trained.items():
+            value.lerp_(self._start[name], min(rate * self._settings.decay, 1.0))
 
     def _rate(self, step: int) -> float:
         """The learning rate: a short rise, then half a cosine down to 0, or what was asked for all the time."""
@@ -198,12 +216,20 @@ class Training:
         done = (step - warm) / max(self._total - warm, 1)
         return self._lr * 0.5 * (1 + math.cos(math.pi * done))
 
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().clone() for name, value in self._trained.items()}
+
+    @torch.no_grad()
+    def _put(self, weights: Mapping[str, torch.Tensor]) -> None:
+        for name, value in self._trained.items():
+            value.copy_(weights[name])
+
     # --- going on ------------------------------------------------------------------------------------------
 
     def _restored(self, state: dict[str, Any] | None) -> Outcome:
         if state is None:
             return Outcome()
-        self._model.load_state_dict(state["model"])
+        self._put(state["model"])
         self._loss.load_state_dict(state["loss"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._best = state["best"]
@@ -215,7 +241,7 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         state = {
             "identity": identity,
-            "model": self._model.state_dict(),
+            "model": self._weights(),
             "loss": self._loss.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "best": self._best,
@@ -223,8 +249,8 @@ class Training:
             "history": outcome.history,
             "pool": None if self._pool is None else torch.from_numpy(self._pool),
         }
-        save_state(folder / CHECKPOINT, state)
-        replace_file(folder / LOG, "".join(json.dumps(one) + "\n" for one in outcome.history))
+        save_state(folder / self.checkpoint, state)
+        replace_file(folder / self.log, "".join(json.dumps(one) + "\n" for one in outcome.history))
 
 
 def _told(outcome: Outcome) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
 
-__all__ = ["DEPTH", "grades_of", "ndcg", "ndcg_of"]
+__all__ = ["DEPTH", "grades_of", "is_better", "ndcg", "ndcg_of"]
 
 DEPTH = 10
 
@@ -32,6 +32,11 @@ def ndcg(found: Ints, grades: list[dict[int, float]]) -> float:
         best = np.sort(list(wanted.values()))[::-1][:DEPTH]
         scores.append((gains @ discounts[: len(gains)]) / (best @ discounts[: len(best)]))
     return float(np.mean(scores))
+
+
+def is_better(after: float | None, before: float | None) -> bool | None:
+    """Whether nDCG has risen by more than the rounding of its mean; None where it is not known."""
+    return None if after is None or before is None else after > before + 1e-9
 
 
 def ndcg_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> float | None:

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from mm_milvus.store import Collection, Stamp
     from mm_milvus.training.loop import Outcome
     from mm_milvus.training.model import HeadModel, Inputs
+    from mm_milvus.training.settings import UnfrozenReport
+    from mm_milvus.training.unfrozen import Unfreezing
 
 __all__ = ["train"]
 
 Progress = Callable[[Step], None]
 REPORT, REJECTS, CURVES, CACHE = "report.json", "rejects.jsonl", "curves.png", "cache"
 _MARKS = {CACHE, "checkpoint.pt", "head.safetensors"}  # one of them is in every folder of a training
+_CHECKPOINTS = ("checkpoint.pt", "encoder.pt")  # of the head, and of unfrozen layers
 _HEADS = 8  # of attention
 _PAGE = 1_000
 
@@ -74,6 +77,8 @@ def train(
     outcome = training.run(
         settings.out, task.identity, lambda done, total, note: told(Step("training", done, total, note))
     )
+    if task.unfrozen is not None:
+        before = task.unfrozen.test_ndcg_start
     report = _reported(settings, shop, task, outcome, (before, _score(task, TEST)))
     return _save(settings.out, task, outcome, replace(report, seconds=round(time.perf_counter() - began, 1)))
 
@@ -92,13 +97,14 @@ class _Task:
     rejects: list[Rejected]
     unknown_products: int
     identity: str
+    unfrozen: UnfrozenReport | None
 
 
 def _check_out(settings: TrainSettings) -> None:
     """Raises ConfigError for a folder with a head that is not to be replaced."""
     from mm_milvus.fusion.head import WEIGHTS_FILE
 
-    unfinished = settings.out / "checkpoint.pt"
+    unfinished = [settings.out / name for name in _CHECKPOINTS]
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in settings.out.iterdir()}
@@ -111,8 +117,9 @@ def _check_out(settings: TrainSettings) -> None:
             f"{str(settings.out)!r} holds {min(names)!r} and no training: take a folder that is new or empty"
         )
     if settings.overwrite:
-        unfinished.unlink(missing_ok=True)
-    elif (settings.out / WEIGHTS_FILE).exists() and not unfinished.exists():
+        for path in unfinished:
+            path.unlink(missing_ok=True)
+    elif (settings.out / WEIGHTS_FILE).exists() and not any(path.exists() for path in unfinished):
         raise ConfigError(
             f"there is a trained head in {str(settings.out)!r}, and collections may depend on it; take another "
             "folder, or replace it with --overwrite"
@@ -148,35 +155,46 @@ def _read(
     from mm_milvus.training.encode import encode_queries
     from mm_milvus.training.model import HeadModel, Means, inputs_of
 
-    encoder = _encoder(collection.stamp, shop)
+    encoder = _encoder(collection.stamp, shop.replace(dtype="float32") if settings.unfreeze else shop)
     spec, stamp = encoder.spec, collection.stamp
     initial = _initial(settings, spec)
     config = _config(settings, initial, spec, stamp)
+    unfreezing = _unfreezing(settings, encoder, shop)
+
+    def step(phase: str, done: int, total: int, note: str = "") -> None:
+        told(Step(phase, done, total, note))
+
     products = read_products(
         collection,
-        lambda done, total: told(Step("reading products", done, total)),
+        lambda done, total: step("reading products", done, total),
         rows=settings.from_catalog,
     )
+    if unfreezing:
+        unfreezing.read(products, _pictures(collection, products.ids), reader, step)
     labels, rejects, lines, unknown = _labels(settings, products, collection)
+    unfrozen = unfreezing.train(products, labels, reader, step) if unfreezing else None
+    means = Means(stamp.image_mean, stamp.text_mean, query_mean(stamp, spec))
+    if unfrozen:
+        encoder, spec, means = unfrozen.encoder, unfrozen.encoder.spec, unfrozen.means
+        config = replace(config, encoder=spec.name, revision=spec.revision, source=unfrozen.name)
     encoded = encode_queries(
         labels, products, encoder, reader,
         base=settings.pairs.parent if settings.pairs else None,
         cache=settings.out / CACHE,
-        progress=lambda phase, done, total: told(Step(phase, done, total)),
+        progress=step,
     )  # fmt: skip
     rejects += [Rejected(lines[query], None, "encode", why) for query, why in encoded.failed.items() if lines]
     if not len(encoded.labels.queries_of(TRAIN)):
         raise ConfigError("none of the queries to train with could be encoded")
     identity = _identity(settings, config, products, encoded.labels, encoded.queries)
     twins = products.twins()
-    means = Means(stamp.image_mean, stamp.text_mean, query_mean(stamp, spec))
     if initial is not None:
         means = Means(initial.image_mean, initial.text_mean, initial.query_text_mean)
     inputs = inputs_of(config, means, products, encoded.queries, spec.weights)
-    weights = _weights(config, initial, products)
+    weights = _weights(config, initial, products, spec)
     return _Task(
         HeadModel(config, weights, means), inputs, encoded.labels, encoded.queries, twins, products.texts,
-        spec, rejects, unknown, identity,
+        spec, rejects, unknown, identity, unfrozen.report if unfrozen else None,
     )  # fmt: skip
 
 
@@ -192,6 +210,14 @@ def _encoder(stamp: Stamp, shop: Settings) -> QueryEncoder:
     )
     stamp.check_encoder(encoder.spec, shop.collection)
     return encoder
+
+
+def _unfreezing(settings: TrainSettings, encoder: QueryEncoder, shop: Settings) -> Unfreezing | None:
+    if not settings.unfreeze:
+        return None
+    from mm_milvus.training.unfrozen import Unfreezing
+
+    return Unfreezing(settings, encoder, shop.device)
 
 
 def _labels(
@@ -259,15 +285,17 @@ def _dim(kind: str, spec: EncoderSpec) -> int:
     return max(dim - dim % _HEADS, _HEADS) if kind == "attention" else dim
 
 
-def _weights(config: HeadConfig, initial: Head | None, products: Products) -> dict[str, Any]:
+def _weights(
+    config: HeadConfig, initial: Head | None, products: Products, spec: EncoderSpec
+) -> dict[str, Any]:
     """By the names of ``Head.weights``; ``products`` are centred where the head takes such."""
-    from mm_milvus.training.start import start_weights
+    from mm_milvus.training.start import joint_queries, start_weights
 
     if initial is not None:
         return dict(initial.weights)
     one = start_weights(config, products.image, products.text, products.present)
     sides = ("product",) if config.shared else ("product", "query")
-    return {f"{side}.{name}": value for side in sides for name, value in one.items()}
+    return joint_queries({f"{side}.{name}": value for side in sides for name, value in one.items()}, spec)
 
 
 def _identity(
@@ -302,8 +330,12 @@ def _reported(
     outcome: Outcome,
     test: tuple[float | None, float | None],
 ) -> TrainReport:
+    from mm_milvus.training.measure import is_better
+
     queries, pairs = task.labels.counts()
     start, best = outcome.at(0), outcome.at(outcome.best_epoch)
+    if task.unfrozen is not None:
+        start = task.unfrozen.ndcg_start
     config = task.model.config
     return TrainReport(
         out=str(settings.out),
@@ -321,19 +353,21 @@ def _reported(
         ndcg=best,
         test_ndcg_start=test[0],
         test_ndcg=test[1],
-        won=None if start is None or best is None else best > start,
+        won=is_better(best, start),
         epochs=len(outcome.history) - 1,
         best_epoch=outcome.best_epoch,
         resumed_from=outcome.resumed_from,
         seconds=0.0,
-        next=_next(settings.out, shop),
+        next=_next(settings.out, shop, task.unfrozen),
+        unfrozen=task.unfrozen,
     )
 
 
-def _next(out: Path, shop: Settings) -> str:
+def _next(out: Path, shop: Settings, unfrozen: UnfrozenReport | None) -> str:
     name = re.sub(r"[^A-Za-z0-9_]", "_", f"{shop.collection}_{out.name}")
     fusion = str(out) if len(out.parts) > 1 else f"./{out}"
     words = ["mm-milvus", "ingest", "catalog.jsonl", "--fusion", fusion, "--collection", name]
+    words += ["--encoder", unfrozen.encoder] if unfrozen else []
     if shop.uri != type(shop).model_fields["uri"].default:
         words += ["--uri", shop.uri]
     return shlex.join(words)
@@ -357,4 +391,7 @@ def _save(out: Path, task: _Task, outcome: Outcome, report: TrainReport) -> Trai
     replace_file(out / CURVES, draw_curves(outcome.history, outcome.best_epoch))
     task.model.to_head().save(out)
     (out / CHECKPOINT).unlink(missing_ok=True)
+    (out / _CHECKPOINTS[1]).unlink(missing_ok=True)
+    for path in (out / CACHE).glob("pictures-*"):  # as large as all pictures, and of no use any more
+        path.unlink()
     return report

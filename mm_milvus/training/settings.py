@@ -12,7 +12,7 @@ from mm_milvus.errors import ConfigError
 if TYPE_CHECKING:
     from mm_milvus.fusion import HeadKind
 
-__all__ = ["DIM", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings"]
+__all__ = ["DIM", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings", "UnfrozenReport"]
 
 MOST_DIM = 32_768
 DIM = 512  # of the fused vector, where nobody says otherwise
@@ -56,27 +56,21 @@ class TrainSettings:
     crops: int = 0  # further views of each product's picture as queries, of ``from_catalog``
     seed: int = 0
     overwrite: bool = False
+    unfreeze: int = 0  # layers of the encoder, from the last, that are trained before the head
+    encoder_lr: float = 1e-5  # their learning rate
 
     def __post_init__(self) -> None:
         for name in ("out", "pairs", "init"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(value).expanduser())
-        if (self.pairs is None) is not self.from_catalog:
-            both = "not both a file of pairs and" if self.from_catalog else "a file of pairs, or"
-            raise ConfigError(f"give {both} --from-catalog (from_catalog=True)")
-        if self.fusion is not None and self.fusion not in (*KINDS, LATE):
-            raise ConfigError(
-                f"the fusion to train is one of {', '.join((*KINDS, LATE))}, not {self.fusion!r}"
-            )
-        if self.fusion == LATE and self.shared is False:
-            raise ConfigError("in late interaction queries and products share their weights")
+        _check_together(self)
         if self.pairs_per_step == 0:
             object.__setattr__(self, "pairs_per_step", _LATE_STEP if self.fusion == LATE else _STEP)
         for name, choices in (("loss", get_args(LossName)), ("schedule", get_args(Schedule))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
         _whole(self, "epochs", "pairs_per_step", "refresh", "patience", least=1)
-        _whole(self, "negatives", "skip_top", "crops", "seed", least=0)
+        _whole(self, "negatives", "skip_top", "crops", "seed", "unfreeze", least=0)
         if self.dim is not None:
             _whole(self, "dim", least=1)
             if self.dim > MOST_DIM:
@@ -85,11 +79,10 @@ class TrainSettings:
                 )
         if self.lr is not None:
             _between(self, "lr", 0.0, 1.0, open_below=True)
+        _between(self, "encoder_lr", 0.0, 1.0, open_below=True)
         _between(self, "decay", 0.0, 1e6)
         _between(self, "dropout", 0.0, 0.9)
         _between(self, "dev_share", 0.0, 0.9)
-        if self.crops and not self.from_catalog:
-            raise ConfigError("crops are made of the products' own pictures: they go with from_catalog")
 
     def rate_of(self, kind: HeadKind) -> float:
         """The learning rate: unless one is given, that with which heads of the kind did best (benchmarks/training.py).
@@ -103,6 +96,25 @@ class TrainSettings:
         """Everything that the trained weights depend on, in JSON's types."""
         apart = ("out", "overwrite")
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in apart}
+
+
+def _check_together(settings: TrainSettings) -> None:
+    """What goes with what."""
+    if (settings.pairs is None) is not settings.from_catalog:
+        both = "not both a file of pairs and" if settings.from_catalog else "a file of pairs, or"
+        raise ConfigError(f"give {both} --from-catalog (from_catalog=True)")
+    if settings.fusion is not None and settings.fusion not in (*KINDS, LATE):
+        raise ConfigError(
+            f"the fusion to train is one of {', '.join((*KINDS, LATE))}, not {settings.fusion!r}"
+        )
+    if settings.fusion == LATE and settings.shared is False:
+        raise ConfigError("in late interaction queries and products share their weights")
+    if settings.fusion == LATE and settings.unfreeze:
+        raise ConfigError("late interaction is trained over a frozen encoder: leave out --unfreeze")
+    if settings.crops and not settings.from_catalog:
+        raise ConfigError("crops are made of the products' own pictures: they go with from_catalog")
+    if settings.unfreeze and settings.init is not None:
+        raise ConfigError("a head of --init knows another encoder than the one that --unfreeze makes")
 
 
 def _plain(value: Any) -> Any:
@@ -139,6 +151,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfrozenReport:
+    """What came of the layers of the encoder. nDCG@10 is that of untrained, centred vectors, as of TrainReport."""
+
+    layers: int  # of each of the two models
+    parameters: int  # that were trained
+    encoder: str  # what loads the trained encoder
+    unread_pictures: int  # products that went on without the picture that they have
+    ndcg_start: float | None  # of the dev split by the encoder as it was
+    ndcg: float | None  # and with the layers that were kept
+    test_ndcg_start: float | None
+    test_ndcg: float | None
+    won: bool | None
+    epochs: int
+    best_epoch: int
+    resumed_from: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrainReport:
     """What was read, what came of it, and what to type next. nDCG@10 is None where there is no such split."""
 
@@ -153,7 +183,7 @@ class TrainReport:
     pairs: dict[str, int]
     rejected: int
     unknown_products: int
-    ndcg_start: float | None  # of the dev split before the first step
+    ndcg_start: float | None  # of the dev split before the first step, of unfrozen layers too
     ndcg: float | None  # and of the weights that were kept
     test_ndcg_start: float | None
     test_ndcg: float | None
@@ -166,6 +196,7 @@ class TrainReport:
     ndcg_first: float | None = None  # of late interaction: the dev split before it is reordered
     test_ndcg_first: float | None = None
     unread_pictures: int = 0  # of products whose tokens were needed
+    unfrozen: UnfrozenReport | None = None  # the layers that were trained before the head
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,12 +12,13 @@ from mm_milvus.fusion import normalise
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from mm_milvus.encoders.base import EncoderSpec
     from mm_milvus.fusion import HeadConfig
 
     Array = npt.NDArray[np.float32]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["centre", "start_weights"]
+__all__ = ["centre", "joint_queries", "start_weights"]
 
 _Rows = TypeVar("_Rows", bound="npt.NDArray[np.generic]")
 _ROWS = 8_192  # taken into memory again at once
@@ -47,6 +48,25 @@ def start_weights(config: HeadConfig, image: Array, text: Array, present: Bools)
             shape = weights[name].shape
             weights[name] = (rng.standard_normal(shape) / np.sqrt(shape[1])).astype(np.float32)
     return weights
+
+
+def joint_queries(weights: dict[str, Array], spec: EncoderSpec) -> dict[str, Array]:
+    """The weights of both sides, with queries that meet the other modality as well where a space is joint.
+
+    Words ask for P_image and P_text by the shares with which the fusion ``blocks`` compares them with pictures and with
+    texts, and pictures likewise. Weights that the sides share stay as they are.
+    """
+    if not spec.joint or "query.image" not in weights:
+        return weights
+    image, text = weights["query.image"], weights["query.text"]
+    on_text, on_image = (
+        np.float32(share) for share in (spec.weights.image_on_text, spec.weights.text_on_image)
+    )
+    crossed = {
+        "query.image": (1 - on_text) * image + on_text * text,
+        "query.text": on_image * image + (1 - on_image) * text,
+    }
+    return {**weights, **crossed}
 
 
 def _projections(config: HeadConfig, image: Array, text: Array, present: Bools) -> tuple[Array, Array]:

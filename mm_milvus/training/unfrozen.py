@@ -1,0 +1,149 @@
+"""From an encoder to one whose last layers were trained, saved, and put in its place for the head that follows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mm_milvus.encoders import load_encoder
+from mm_milvus.encoders.trainable import trainable
+from mm_milvus.errors import ConfigError
+from mm_milvus.search.cache import QueryEncoder
+from mm_milvus.training.checkpoint import replace_file
+from mm_milvus.training.contents import contents_of, forget_unread, product_views
+from mm_milvus.training.curves import draw_curves
+from mm_milvus.training.data import TEST, TRAIN, Labels, Products
+from mm_milvus.training.finetune import FineTuning
+from mm_milvus.training.measure import is_better
+from mm_milvus.training.model import Means
+from mm_milvus.training.pictures import PictureFile, read_pictures
+from mm_milvus.training.settings import TrainSettings, UnfrozenReport
+
+if TYPE_CHECKING:
+    from mm_milvus.encoders import Encoder
+    from mm_milvus.encoders.trainable import Trainable
+    from mm_milvus.media import MediaReader
+    from mm_milvus.training.finetune import Parameters
+    from mm_milvus.training.loop import Outcome
+
+__all__ = ["ENCODER", "Unfreezing", "Unfrozen"]
+
+ENCODER = "encoder"  # folder of the trained one
+_CURVES = "encoder-curves.png"
+_Progress = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Unfrozen:
+    """The trained encoder, the name that loads it, the means of its vectors, and what there is to tell."""
+
+    encoder: QueryEncoder
+    name: str
+    means: Means
+    report: UnfrozenReport
+
+
+class Unfreezing:
+    """The layers of one encoder that are trained, and the pictures that they are trained on."""
+
+    def __init__(self, settings: TrainSettings, encoder: QueryEncoder, device: str) -> None:
+        """Raises NotSupported for an encoder without that many layers."""
+        self._settings, self._device = settings, device
+        self._encoder: Encoder = encoder.encoder
+        self._towers: Trainable = trainable(self._encoder)
+        self._parameters: Parameters = self._towers.unfreeze(settings.unfreeze)
+        self._cache = settings.out / "cache"
+
+    def read(
+        self, products: Products, references: dict[str, str], reader: MediaReader, progress: _Progress
+    ) -> None:
+        """Reads the pictures of the products. A product whose picture cannot be read goes on without it.
+
+        ``references`` as of ``product_views``. Raises ConfigError where no picture is left.
+        """
+        views, self._picture_of = product_views(products, references)
+        self._pictures = self._read(views, reader, None, progress)
+        self._unread = forget_unread(products, self._picture_of, self._pictures)
+
+    def _read(
+        self, views: list[tuple[str, int]], reader: MediaReader, base: Path | None, progress: _Progress
+    ) -> PictureFile:
+        return read_pictures(
+            views, self._encoder, self._towers.compact, reader, base=base, cache=self._cache,
+            progress=lambda done, total: progress("reading pictures", done, total, ""),
+        )  # fmt: skip
+
+    def train(self, products: Products, labels: Labels, reader: MediaReader, progress: _Progress) -> Unfrozen:
+        """After ``read``: trains, saves the encoder and loads it again; ``products`` get its vectors."""
+        settings, spec = self._settings, self._encoder.spec
+        views = list(dict.fromkeys((one.image, one.view) for one in labels.asked if one.image))
+        base = settings.pairs.parent if settings.pairs else None
+        files = self._pictures, self._read(views, reader, base, progress)
+        kept, contents = contents_of(labels, products, self._picture_of, files, views)
+        if not len(kept.queries_of(TRAIN)):
+            raise ConfigError("none of the queries to train with can be read")
+        identity = _identity(settings, [spec.name, spec.revision], products, kept, files)
+        tuning = FineTuning(settings, self._towers, self._parameters, spec, (products, kept, contents))
+        test_start = tuning.score(TEST)
+        outcome = tuning.run(
+            settings.out, identity, lambda done, total, note: progress("training layers", done, total, note)
+        )
+        name = self._save()
+        report = self._reported(outcome, name, (test_start, tuning.score(TEST)))
+        means = tuning.encoded()[2]
+        loaded = load_encoder(name, device=self._device, dtype="float32")
+        return Unfrozen(QueryEncoder(lambda: loaded), name, means, report)
+
+    def _save(self) -> str:
+        """The trained encoder in its folder, in one step; returns the name that loads it from anywhere."""
+        folder = (self._settings.out / ENCODER).absolute()
+        unfinished = folder.with_suffix(".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._towers.save(unfinished)
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+        return self._towers.name(folder)
+
+    def _reported(
+        self, outcome: Outcome, name: str, test: tuple[float | None, float | None]
+    ) -> UnfrozenReport:
+        replace_file(self._settings.out / _CURVES, draw_curves(outcome.history, outcome.best_epoch))
+        start, best = outcome.at(0), outcome.at(outcome.best_epoch)
+        return UnfrozenReport(
+            layers=self._settings.unfreeze,
+            parameters=sum(value.numel() for value in self._parameters.values()),
+            encoder=name,
+            unread_pictures=self._unread,
+            ndcg_start=start,
+            ndcg=best,
+            test_ndcg_start=test[0],
+            test_ndcg=test[1],
+            won=is_better(best, start),
+            epochs=len(outcome.history) - 1,
+            best_epoch=outcome.best_epoch,
+            resumed_from=outcome.resumed_from,
+        )
+
+
+def _identity(
+    settings: TrainSettings,
+    encoder: list[str],
+    products: Products,
+    labels: Labels,
+    files: tuple[PictureFile, PictureFile],
+) -> str:
+    """A digest of all that the trained weights depend on."""
+    pictures = [file.path.name for file in files]
+    asked = [asdict(one) for one in labels.asked]
+    known = [settings.identity(), encoder, pictures, products.ids, products.texts, asked]
+    digest = hashlib.sha256(json.dumps(known).encode())
+    for array in (products.present, labels.query, labels.product, labels.grade, labels.split):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
