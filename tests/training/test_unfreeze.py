@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from mm_milvus_cli.main import cli
 from PIL import Image
 from safetensors.torch import load_file
+from transformers import AutoModel
 
 from mm_milvus import Client, Settings
 from mm_milvus.encoders import load_encoder
@@ -92,8 +93,9 @@ def unfrozen(name: str, layers: int = 2) -> dict[str, torch.nn.Parameter]:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_no_other_weight_changes(joint: Shop, tmp_path: Path, layers: int) -> None:
     joint.train(tmp_path / "v1", epochs=1, unfreeze=layers)
+    # As they are loaded: transformers fills the row of the padding token with zeros.
     before, after = (
-        load_file(Path(folder) / "model.safetensors")
+        AutoModel.from_pretrained(folder).state_dict()
         for folder in (joint.encoder, tmp_path / "v1" / "encoder")
     )
     assert before.keys() == after.keys()
@@ -210,11 +212,11 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     ]
     args += [
         "--epochs",
-        "25",
-        "--pairs-per-step",
-        "8",
+        "15",
         "--patience",
-        "25",
+        "15",
+        "--pairs-per-step",
+        "24",
         "--device",
         "cpu",
         "--json",
@@ -229,8 +231,8 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     process.wait()
     assert not (killed / "head.safetensors").exists()
     finished = json.loads(subprocess.run([*program, str(killed)], capture_output=True, check=True).stdout)
-    assert 0 < finished["unfrozen"]["resumed_from"] <= 25
-    assert (finished["unfrozen"]["resumed_from"] < 25) is (log == "encoder.jsonl")
+    assert 0 < finished["unfrozen"]["resumed_from"] <= 60
+    assert (finished["unfrozen"]["resumed_from"] < 60) is (log == "encoder.jsonl")
     assert (finished["resumed_from"] > 0) is (log == "log.jsonl")
     for name in ("encoder/model.safetensors", "head.safetensors"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes()
