@@ -25,10 +25,15 @@ __all__ = ["tokens"]
     help="How tokens are stored: half precision, or 2 bits a dimension. Default: as they are there, else fp16.",
 )
 @click.option("--rebuild", is_flag=True, help="Encode all products again. Default: what is new or changed.")
+@click.option(
+    "--in-milvus",
+    is_flag=True,
+    help="Also write them into the server, from Milvus 2.6.4 on, which then compares them. Default: not.",
+)
 @token_vectors_option
 @private_hosts_option
 @shared_options
-def tokens(trained: str, codec: Any, rebuild: bool, as_json: bool) -> None:
+def tokens(trained: str, codec: Any, rebuild: bool, in_milvus: bool, as_json: bool) -> None:
     """Encode the words and picture parts of all products, for mm-milvus query --rerank late-interaction.
 
     FOLDER is what mm-milvus train --fusion late-interaction has written. Run it again after an ingest: only products
@@ -40,7 +45,9 @@ def tokens(trained: str, codec: Any, rebuild: bool, as_json: bool) -> None:
     from mm_milvus.late import make_tokens
 
     with _Bar() as bar:
-        report = make_tokens(trained, settings(), codec=codec, rebuild=rebuild, progress=bar)
+        report = make_tokens(
+            trained, settings(), codec=codec, rebuild=rebuild, in_milvus=in_milvus, progress=bar
+        )
     if as_json:
         print_json(report.to_dict())
     else:

@@ -3,6 +3,7 @@
 maxsim       the formula
 projection   token vectors of an encoder -> short ones; trained, kept in a folder
 codec        as bytes: half precision, or 2 bits a dimension
+lists        the same as embedding lists of a server
 store        the tokens of a collection's products in a folder
 place        where that folder is
 build        makes and refreshes it
@@ -11,7 +12,7 @@ rerank       the best products of a query, once more
 Importing it loads no torch.
 """
 
-from mm_milvus.late.build import TokensReport, build_tokens, make_tokens, product_tokens
+from mm_milvus.late.build import BuildOptions, TokensReport, build_tokens, make_tokens, product_tokens
 from mm_milvus.late.codec import CODECS, CodecName
 from mm_milvus.late.maxsim import QueryTokens, joined, maxsim, maxsim_of
 from mm_milvus.late.place import home_of
@@ -30,6 +31,7 @@ __all__ = [
     "DIM",
     "KIND",
     "WEIGHTS_FILE",
+    "BuildOptions",
     "CodecName",
     "LateInteraction",
     "Projection",

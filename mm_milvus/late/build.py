@@ -16,10 +16,12 @@ import numpy as np
 from mm_milvus.encoders import token_encoder
 from mm_milvus.errors import ConfigError, FusionError, MediaError
 from mm_milvus.late.codec import CODECS, Half, fit_residual
+from mm_milvus.late.lists import upload, version_of
 from mm_milvus.late.place import home_of
 from mm_milvus.late.projection import load_projection
 from mm_milvus.late.store import Build, Manifest, current_build, open_build, start_build
 from mm_milvus.media import MediaPolicy, MediaReader, load_pixels
+from mm_milvus.store import TokenLists
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
     Made = tuple[str, str, Array, Array]  # id, state, tokens of the text and of the picture
 
-__all__ = ["TokensReport", "build_tokens", "make_tokens", "product_tokens"]
+__all__ = ["BuildOptions", "TokensReport", "build_tokens", "make_tokens", "product_tokens"]
 
 _SEGMENT = 1_024  # products: what a kill loses at most
 _STEP = 64  # products encoded between two reports of progress
@@ -63,34 +65,43 @@ class TokensReport:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How tokens are made."""
+
+    codec: CodecName | None = None  # None: that of the tokens there are, else fp16
+    rebuild: bool = False  # encode everything again
+    in_milvus: bool = False  # also write them as embedding lists of the server, which then compares them
+
+
 def build_tokens(
     trained: str | os.PathLike[str],
     collection: Collection,
     encoder: Encoder,
     reader: MediaReader,
     home: Path,
-    *,
-    codec: CodecName | None = None,
-    rebuild: bool = False,
+    options: BuildOptions,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> TokensReport:
     """Makes the tokens in ``home`` those of the collection, by the projection in the folder ``trained``.
 
-    ``codec`` None is that of the tokens there, else fp16. ``rebuild`` encodes everything again. A run that was killed
-    goes on when it is repeated, and queries read the old tokens until a new build is complete.
-    Raises FusionError, NotSupported (an encoder without token vectors), ConfigError, EncoderError and StoreError.
+    A run that was killed goes on when it is repeated, and queries read the old tokens until a new build is complete.
+    Raises FusionError, NotSupported (an encoder without token vectors, a Milvus without embedding lists), ConfigError,
+    EncoderError and StoreError.
     """
     began = time.perf_counter()
     projection, fingerprint = load_projection(trained)
     collection.stamp.check_encoder(encoder.spec, collection.name)
     tokens = token_encoder(encoder)
     projection.check(tokens)
+    lists = TokenLists(collection, projection.config.dim) if options.in_milvus else None
     states = {row.id: _state(row) for row in collection.scan()}
     if not states:
         raise ConfigError(f"{collection.name!r} has no products")
     maker = _Maker(projection, collection, tokens, reader)
-    manifest = _manifest(home, fingerprint, codec, rebuild)
-    build = _continued(home, manifest, rebuild)
+    manifest = _manifest(home, fingerprint, options.codec, options.rebuild)
+    build = _continued(home, manifest, options.rebuild)
+    before = version_of(build) if build else ""
     made: list[Made] = []
     if build is None:
         ids = list(states)
@@ -102,6 +113,7 @@ def build_tokens(
     known = {id for id, _, _, _ in made}
     pending = [id for id, state in states.items() if id not in known and not _has(build, id, state)]
     total = len(pending) + len(made)
+    changed = [*known, *pending, *(id for id in build.entries if id not in states)]
     for page in _pages(pending, _STEP):
         made += maker(page, states)
         progress(maker.encoded, total)
@@ -112,7 +124,9 @@ def build_tokens(
         build.append(made)
     build.compact(set(states))
     build.publish()
-    without = sum(not (entry := build.entries.get(id)) or not entry.texts + entry.images for id in states)
+    if lists is not None:
+        upload(build, lists, states, changed, before)
+    without = sum(not build.count(id) for id in states)
     return TokensReport(
         collection.name, str(build.folder), manifest.codec, len(states), maker.encoded, len(states) - total,
         without, maker.unreadable, build.size, round(time.perf_counter() - began, 1),
@@ -125,9 +139,13 @@ def make_tokens(
     *,
     codec: CodecName | None = None,
     rebuild: bool = False,
+    in_milvus: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> TokensReport:
-    """``build_tokens`` for the collection of ``shop``; without it ``mm-milvus.toml`` and ``MM_MILVUS_*`` count."""
+    """``build_tokens`` for the collection of ``shop``; without it ``mm-milvus.toml`` and ``MM_MILVUS_*`` count.
+
+    See ``BuildOptions`` for the options.
+    """
     from mm_milvus.config import load_settings
     from mm_milvus.encoders import load_encoder
     from mm_milvus.store import Store
@@ -145,9 +163,8 @@ def make_tokens(
             encoder,
             reader,
             home_of(shop),
-            codec=codec,
-            rebuild=rebuild,
-            progress=progress,
+            BuildOptions(codec, rebuild, in_milvus),
+            progress,
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mm_milvus.encoders import token_encoder
 from mm_milvus.errors import ConfigError
+from mm_milvus.late.lists import scores_of, version_of
 from mm_milvus.late.maxsim import QueryTokens, joined, maxsim_of
 from mm_milvus.late.place import home_of
 from mm_milvus.late.projection import KIND
@@ -19,6 +20,7 @@ from mm_milvus.media import load_pixels
 from mm_milvus.records import Reranked
 from mm_milvus.search.compose import weigh
 from mm_milvus.search.parts import signal_text
+from mm_milvus.store import TokenLists
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -70,6 +72,7 @@ class LateInteraction:
         self._load_encoder = encoder
         self._reader = reader
         self._build: Build | None = None
+        self._lists: TokenLists | None = None  # of a server, where they hold the same tokens
         self._stamp: tuple[Any, ...] = ()
         self._known: OrderedDict[str, Array] = OrderedDict()
 
@@ -79,13 +82,17 @@ class LateInteraction:
         """
         build = self._opened()
         tokens = self.query_tokens(query, build)
-        vectors, counts = build.tokens([hit.id for hit in hits])
-        scores = maxsim_of(tokens, vectors, counts).astype(np.float64)
-        some = counts > 0
+        ids = [hit.id for hit in hits]
+        explain: dict[str, Any] = {"rerank": KIND, "rerank_tokens": len(tokens.vectors)}
+        if self._lists is not None:
+            scores = scores_of(tokens, self._lists, ids).astype(np.float64)
+            explain["rerank_by"] = self._lists.name
+        else:
+            scores = maxsim_of(tokens, *build.tokens(ids)).astype(np.float64)
+        some = np.isfinite(scores)
         expected = float(scores[some].mean()) if some.any() else None
         first = np.array([hit.score for hit in hits])
         scores = np.where(some, scores, first if expected is None else expected)
-        explain: dict[str, Any] = {"rerank": KIND, "rerank_tokens": len(tokens.vectors)}
         if not some.all():
             explain["rerank_without_tokens"] = int((~some).sum())
         return Reranked(scores.tolist(), explain)
@@ -137,5 +144,9 @@ class LateInteraction:
                 f"--fusion {KIND} has written"
             )
         self._build, self._stamp = open_build(folder), stamp
+        self._lists = None
+        if self._collection.capabilities.embedding_lists:
+            lists = TokenLists(self._collection, self._build.projection.config.dim)
+            self._lists = lists if lists.hold() == version_of(self._build) else None
         self._known.clear()
         return self._build

@@ -105,6 +105,11 @@ class Build:
         """Bytes of all rows, those of replaced products too."""
         return sum(rows.nbytes for rows in self._rows.values())
 
+    def count(self, id: str) -> int:
+        """How many tokens a product has."""
+        entry = self.entries.get(id)
+        return entry.texts + entry.images if entry else 0
+
     def tokens(self, ids: Sequence[str]) -> tuple[Array, Ints]:
         """The tokens of products one after the other, (sum of counts, dim) float32, and how many each has, (N,)."""
         entries = [self.entries.get(id) for id in ids]
@@ -113,7 +118,7 @@ class Build:
             for entry in entries
             if entry is not None
         ]
-        counts = np.array([0 if entry is None else entry.texts + entry.images for entry in entries], np.int64)
+        counts = np.array([self.count(id) for id in ids], np.int64)
         rows = np.concatenate(parts) if parts else np.empty((0, self.codec.row), np.uint8)
         return self.codec.decode(rows), counts
 

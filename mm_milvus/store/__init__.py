@@ -2,6 +2,7 @@
 
 from mm_milvus.store.collection import MAX_WINDOW, Collection, Stored
 from mm_milvus.store.connection import Store, is_server
+from mm_milvus.store.embedding_lists import TokenLists
 from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.schema import storable
 from mm_milvus.store.stamp import Stamp, fused_by
@@ -14,6 +15,7 @@ __all__ = [
     "Stamp",
     "Store",
     "Stored",
+    "TokenLists",
     "fused_by",
     "is_server",
     "storable",

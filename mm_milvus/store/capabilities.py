@@ -28,7 +28,7 @@ class Capabilities:
     partial_update: bool
     order_by: bool
     aggregation: bool
-    embedding_lists: bool
+    embedding_lists: bool  # arrays of structs with vectors, compared by MAX_SIM
     insert_replaces: bool  # `insert` of an existing id replaces the row; elsewhere it stores a second one
     max_fields: int  # columns of one collection
 
@@ -37,8 +37,9 @@ class Capabilities:
         """``version`` as the server reports it: "milvus_lite-3.2.2", "v2.3.5-lite", "2.6.4", ..."""
         if lite:
             return cls._lite(version)
-        match = re.search(r"(\d+)\.(\d+)", version)
+        match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
         release = (int(match[1]), int(match[2])) if match else (2, 3)  # unknown: assume the least
+        patch = int(match[3] or 0) if match else 0
         return cls(
             lite=False,
             version=version,
@@ -53,7 +54,7 @@ class Capabilities:
             partial_update=release >= (2, 6),
             order_by=release >= (3, 0),
             aggregation=release >= (3, 0),
-            embedding_lists=release >= (2, 6),
+            embedding_lists=(*release, patch) >= (2, 6, 4),
             insert_replaces=False,
             max_fields=64,
         )

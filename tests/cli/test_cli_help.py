@@ -30,6 +30,7 @@ COMMANDS = {
     "verify",
     "query",
     "calibrate",
+    "tokens",
     "train",
     "eval",
     "info",
