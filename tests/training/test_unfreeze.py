@@ -200,28 +200,8 @@ def test_prepared_pictures_of_every_kind_come_back_from_their_file(tmp_path: Pat
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     joint: Shop, tmp_path: Path, log: str
 ) -> None:
-    args = [
-        "train",
-        str(joint.pairs),
-        "--uri",
-        joint.settings.uri,
-        "--unfreeze",
-        "1",
-        "--encoder-lr",
-        "0.003",
-    ]
-    args += [
-        "--epochs",
-        "15",
-        "--patience",
-        "15",
-        "--pairs-per-step",
-        "24",
-        "--device",
-        "cpu",
-        "--json",
-        "--out",
-    ]
+    given = "--unfreeze 1 --encoder-lr 0.003 --epochs 60 --patience 60 --pairs-per-step 120 --device cpu --json --out"
+    args = ["train", str(joint.pairs), "--uri", joint.settings.uri, *given.split()]
     program = [sys.executable, "-c", "from mm_milvus_cli.main import main; main()", *args]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*program, str(whole)], capture_output=True, check=True)
