@@ -16,6 +16,7 @@ import numpy as np
 from mm_milvus.encoders import token_encoder
 from mm_milvus.errors import ConfigError, FusionError, MediaError
 from mm_milvus.late.codec import CODECS, Half, fit_residual
+from mm_milvus.late.files import exclusive
 from mm_milvus.late.lists import upload, version_of
 from mm_milvus.late.place import home_of
 from mm_milvus.late.projection import load_projection
@@ -157,15 +158,9 @@ def make_tokens(
         collection = store.open(shop.collection)
         name = collection.stamp.encoder_name(shop.encoder, shop.collection)
         encoder = load_encoder(name, device=shop.device, dtype=shop.dtype, compile=shop.compile)
-        return build_tokens(
-            trained,
-            collection,
-            encoder,
-            reader,
-            home_of(shop),
-            BuildOptions(codec, rebuild, in_milvus),
-            progress,
-        )
+        home, options = home_of(shop), BuildOptions(codec, rebuild, in_milvus)
+        with exclusive(home):
+            return build_tokens(trained, collection, encoder, reader, home, options, progress)
 
 
 def _state(row: Stored) -> str:

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replace_file"]
+from mm_milvus.errors import ConfigError
+
+__all__ = ["exclusive", "replace_file"]
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Only one process at a time; a lock dies with its process. Raises ConfigError where another one is at it."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:  # Windows
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("wb") as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"another process is making the token vectors in {str(folder)!r}") from error
+        yield
 
 
 def replace_file(path: Path, content: str | bytes) -> None:

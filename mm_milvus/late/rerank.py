@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.encoders import token_encoder
-from mm_milvus.errors import ConfigError
+from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.late.lists import scores_of, version_of
 from mm_milvus.late.maxsim import QueryTokens, joined, maxsim_of
 from mm_milvus.late.place import home_of
@@ -143,7 +143,12 @@ class LateInteraction:
                 f"mm-milvus tokens FOLDER --collection {self._collection.name}, FOLDER being what mm-milvus train "
                 f"--fusion {KIND} has written"
             )
-        self._build, self._stamp = open_build(folder), stamp
+        try:
+            self._build, self._stamp = open_build(folder), stamp
+        except FusionError:
+            if current_build(self._home) == folder:
+                raise
+            return self._opened()  # a new one took its place just now
         self._lists = None
         if self._collection.capabilities.embedding_lists:
             lists = TokenLists(self._collection, self._build.projection.config.dim)

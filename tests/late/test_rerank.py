@@ -16,6 +16,7 @@ from mm_milvus.encoders import load_encoder, token_encoder
 from mm_milvus.encoders.pixels import rgb_array
 from mm_milvus.errors import ConfigError, FusionError, NotSupported
 from mm_milvus.late import TokensReport, home_of, load_projection, make_tokens
+from mm_milvus.late.files import exclusive
 from mm_milvus.late.store import current_build, open_build
 
 from ..encoders import tiny_models
@@ -151,6 +152,12 @@ def test_a_torn_build_harms_nothing_and_goes_on(shop: Settings, trained: Path, t
     assert counted(make_tokens(tmp_path / "v2", shop, rebuild=True)) == (6, 6, 0)
 
 
+def test_two_do_not_write_at_once(shop: Settings, trained: Path) -> None:
+    with exclusive(home_of(shop)), pytest.raises(ConfigError, match="another process is making the token"):
+        make_tokens(trained, shop)
+    assert counted(make_tokens(trained, shop)) == (6, 6, 0)
+
+
 def test_replaced_rows_are_thrown_away_in_the_end(shop: Settings, trained: Path, tmp_path: Path) -> None:
     make_tokens(trained, shop)
     for word in ("one", "two", "three"):
@@ -205,6 +212,9 @@ def test_the_command_line(shop: Settings, trained: Path) -> None:
 
     assert "6 products · 6 encoded · 0 unchanged" in run("tokens", str(trained))
     assert json.loads(run("tokens", str(trained), "--json"))["unchanged"] == 6
+    documented = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    section = documented.partition("## tokens")[2].partition("```\n")[2].partition("```")[0]
+    assert list(json.loads(section)) == list(json.loads(run("tokens", str(trained), "--json")))
     query = ("query", "--text", "green tea", "--rerank", "late-interaction", "--rerank-size", "4")
     assert "rerank late-interaction" in run(*query, "--explain")
     hits = json.loads(run(*query, "--json", "--explain"))["hits"]
