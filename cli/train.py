@@ -110,7 +110,8 @@ def train(as_json: bool, **options: Any) -> None:
 
     PAIRS is a file of lines such as {"query": "red shoe", "product": "shoe-17"}; a query may also be an object of text,
     image and id. The collection is one of the fusion blocks. Products are searched exactly for the queries that are
-    held out, before and after. A run that was interrupted goes on with the same command.
+    held out, before and after. A run that was interrupted goes on with the same command. With --unfreeze, the last
+    layers of the encoder are trained first, and the folder holds an encoder of its own as well.
 
     \b
       mm-milvus train pairs.jsonl --fusion attention --out heads/shop-v1

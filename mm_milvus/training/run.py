@@ -119,6 +119,11 @@ def _check_out(settings: TrainSettings) -> None:
     if settings.overwrite:
         for path in unfinished:
             path.unlink(missing_ok=True)
+    elif unfinished[1].exists() and not settings.unfreeze:
+        raise ConfigError(
+            f"{str(settings.out)!r} holds an unfinished run with --unfreeze; repeat that command to finish it, take "
+            "another folder, or start anew with --overwrite"
+        )
     elif (settings.out / WEIGHTS_FILE).exists() and not any(path.exists() for path in unfinished):
         raise ConfigError(
             f"there is a trained head in {str(settings.out)!r}, and collections may depend on it; take another "

@@ -193,6 +193,19 @@ def test_prepared_pictures_of_every_kind_come_back_from_their_file(tmp_path: Pat
         torch.testing.assert_close(found, encoder.encode_image(pictures))
 
 
+@pytest.mark.parametrize("family", ["siglip2_naflex", "altclip"])
+def test_a_catalog_with_views_is_enough(family: str, tmp_path: Path) -> None:
+    """Of models whose pictures are more than pixels, and whose texts go through layers of their own."""
+    shop = Shop(tmp_path, str(tiny_models.JOINT[family](tmp_path / family)))
+    report = shop.train(
+        tmp_path / "v1", pairs=None, from_catalog=True, crops=1, epochs=2, fusion="sum", seed=3
+    )
+    assert report.unfrozen is not None and report.unfrozen.epochs == 2
+    loss = [json.loads(line)["loss"] for line in (tmp_path / "v1" / "encoder.jsonl").read_text().splitlines()]
+    assert loss[2] < loss[1]
+    assert load_head(tmp_path / "v1")[0].config.kind == "sum"
+
+
 # --- a run that is killed ----------------------------------------------------------------------------------
 
 
@@ -200,7 +213,7 @@ def test_prepared_pictures_of_every_kind_come_back_from_their_file(tmp_path: Pat
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     joint: Shop, tmp_path: Path, log: str
 ) -> None:
-    given = "--unfreeze 1 --encoder-lr 0.003 --epochs 60 --patience 60 --pairs-per-step 120 --device cpu --json --out"
+    given = "--unfreeze 1 --encoder-lr 0.003 --epochs 30 --patience 30 --pairs-per-step 120 --device cpu --json --out"
     args = ["train", str(joint.pairs), "--uri", joint.settings.uri, *given.split()]
     program = [sys.executable, "-c", "from mm_milvus_cli.main import main; main()", *args]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -209,10 +222,14 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     wait_for_epochs(killed / log, 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    with pytest.raises(ConfigError, match="holds an unfinished run with --unfreeze"):
+        joint.train(killed, unfreeze=0)
+    with pytest.raises(ConfigError, match="holds an unfinished run of other settings"):
+        joint.train(killed)
     assert not (killed / "head.safetensors").exists()
     finished = json.loads(subprocess.run([*program, str(killed)], capture_output=True, check=True).stdout)
-    assert 0 < finished["unfrozen"]["resumed_from"] <= 60
-    assert (finished["unfrozen"]["resumed_from"] < 60) is (log == "encoder.jsonl")
+    assert 0 < finished["unfrozen"]["resumed_from"] <= 30
+    assert (finished["unfrozen"]["resumed_from"] < 30) is (log == "encoder.jsonl")
     assert (finished["resumed_from"] > 0) is (log == "log.jsonl")
     for name in ("encoder/model.safetensors", "head.safetensors"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes()
