@@ -43,7 +43,7 @@ NOT_RUN = {
     "source ": "is about the shell",
 }
 NO_HUB = "--encoder google/"  # the model would be downloaded
-FOREIGN_OPTIONS = {"--index-url", "--data", "--names"}  # of pip and of benchmarks
+FOREIGN_OPTIONS = {"--index-url", "--data", "--names", "--only"}  # of pip and of benchmarks
 # What the filters in docs/filters.md ask for beyond the attributes of the demo catalog.
 MORE_FIELDS = {"specs": FieldType.JSON, "net weight": FieldType.DOUBLE, "size-eu": FieldType.DOUBLE}
 

@@ -22,10 +22,10 @@ from mm_milvus.evaluation.records import (
     VariantResult,
 )
 from mm_milvus.evaluation.run import MOST_DEPTH, AskedOf, is_its_fault, opened, run
-from mm_milvus.evaluation.significance import paired_p
 from mm_milvus.evaluation.slices import slices_of
 from mm_milvus.evaluation.variants import Variant, parse_variant
 from mm_milvus.records import Rejected
+from mm_milvus.training.significance import paired_p
 
 if TYPE_CHECKING:
     from mm_milvus.client import Client

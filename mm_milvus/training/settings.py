@@ -12,13 +12,16 @@ from mm_milvus.errors import ConfigError
 if TYPE_CHECKING:
     from mm_milvus.fusion import HeadKind
 
-__all__ = ["DIM", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings"]
+__all__ = ["DIM", "FusionKind", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings"]
 
 MOST_DIM = 32_768
 DIM = 512  # of the fused vector, where nobody says otherwise
+FusionKind = Literal[
+    "linear", "attention", "gated", "sum", "product", "ridge"
+]  # ridge: a linear one, without steps
 LossName = Literal["softmax", "sigmoid"]
 Schedule = Literal["cosine", "constant"]
-KINDS = ("linear", "attention", "gated", "sum", "product")
+KINDS = get_args(FusionKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class TrainSettings:
     out: Path  # the folder of the trained head
     pairs: Path | None = None
     from_catalog: bool = False
-    fusion: HeadKind | None = None
+    fusion: FusionKind | None = None
     dim: int | None = None
     shared: bool | None = None  # queries and products go through the same weights
     init: Path | None = None
@@ -61,6 +64,10 @@ class TrainSettings:
             raise ConfigError(f"give {both} --from-catalog (from_catalog=True)")
         if self.fusion is not None and self.fusion not in KINDS:
             raise ConfigError(f"the fusion to train is one of {', '.join(KINDS)}, not {self.fusion!r}")
+        if self.fusion == "ridge" and (self.init is not None or self.shared):
+            raise ConfigError(
+                "the fusion ridge is calculated, with sides of their own: it takes neither init nor shared"
+            )
         for name, choices in (("loss", get_args(LossName)), ("schedule", get_args(Schedule))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
@@ -146,11 +153,15 @@ class TrainReport:
     ndcg: float | None  # and of the weights that were kept
     test_ndcg_start: float | None
     test_ndcg: float | None
-    won: bool | None  # whether the head beats its own start on the dev split; None without one
+    won: bool | None  # whether the head beats its own start on the dev split; None where that may be chance
+    p: float | None  # how often chance alone makes as large a difference; None without a dev split
     epochs: int
     best_epoch: int
     resumed_from: int  # epochs that an earlier run had done
     seconds: float
+    bridge: (
+        dict[str, dict[str, Any]] | None
+    )  # of ridge, what was chosen: by "text" and "image" that are asked with
     next: str  # the command that puts the head to use
 
     def to_dict(self) -> dict[str, Any]:

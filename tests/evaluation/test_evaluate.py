@@ -12,8 +12,8 @@ from mm_milvus import Client
 from mm_milvus.errors import ConfigError
 from mm_milvus.evaluation import Evaluation, Question, evaluate, load_queries
 from mm_milvus.evaluation.measures import parse_metrics, values_of
-from mm_milvus.evaluation.significance import paired_p
 from mm_milvus.records import Signal
+from mm_milvus.training.significance import paired_p
 
 COLORS = ("red", "blue", "green", "black", "white", "yellow")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from mm_milvus.evaluation.significance import paired_p
+from mm_milvus.training.significance import paired_p
 
 
 def test_few_queries_are_enumerated() -> None:
