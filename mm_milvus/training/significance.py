@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Values = npt.NDArray[np.float64]
 
-__all__ = ["CERTAIN", "PERMUTATIONS", "is_gain", "paired_p"]
+__all__ = ["CERTAIN", "PERMUTATIONS", "holm", "is_gain", "paired_p"]
 
 CERTAIN = 0.05  # a lower p is taken for more than chance
 
@@ -48,3 +48,17 @@ def is_gain(difference: float, p: float) -> bool | None:
     if difference <= _ROUND:
         return False
     return True if p < CERTAIN else None
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """The p of several comparisons, corrected so that one below .05 comes about by chance in 5 % of all such sets.
+
+    The lowest of m counts m times, the next m - 1 times and so on, none less than the one before (Holm 1979). It asks
+    nothing of how the comparisons depend on each other.
+    """
+    found = [0.0] * len(values)
+    least = 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        least = max(least, min(1.0, (len(values) - rank) * values[place]))
+        found[place] = least
+    return found

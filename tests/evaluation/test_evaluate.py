@@ -67,6 +67,7 @@ def test_differences_are_to_the_first_variant(found: Evaluation) -> None:
         score = variant.scores["MRR"]
         assert score.difference == pytest.approx(sum(values) / 5 - sum(own) / 5)
         assert score.p == paired_p(values, own)
+        assert score.p_holm is not None and score.p <= score.p_holm <= 1
     assert (found.baseline.scores["MRR"].difference, found.baseline.scores["MRR"].p) == (None, None)
 
 
