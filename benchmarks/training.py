@@ -2,6 +2,7 @@
 
     python benchmarks/training.py --data ../shared/data [--cache FOLDER] [--seeds 3]
     python benchmarks/training.py --only speed
+    python benchmarks/training.py --only bridge --data ../shared/data
 
 Prints a table of nDCG@10: the mean of the seeds and half their range. Vectors are kept in the cache folder.
 
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import training_bridge
 import training_speed
 from bridge import encode, mean_of_nearest, rows_of
 
@@ -70,7 +72,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with clothing/ and grocery/")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "mm-milvus-training")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", help="words of the names of tasks; speed")
+    parser.add_argument("--only", nargs="+", help="words of the names of tasks; speed; bridge")
     options = parser.parse_args()
     if options.only == ["speed"]:
         training_speed.report(KINDS)
@@ -78,6 +80,13 @@ def main() -> None:
     if options.data is None:
         parser.error("give --data, but for --only speed")
     encoder = load_encoder("offline", device="cpu")
+    if options.only == ["bridge"]:
+        training_bridge.report(
+            encoder,
+            options.data,
+            lambda name, rows: kept(options.cache / f"{name}-image.npy", lambda: pictures_of(encoder, rows)),
+        )
+        return
     spec = encoder.spec
     means = Means(*(np.array(m, np.float32) for m in (spec.image_mean, spec.text_mean, spec.query_text_mean)))
     print(f"| task | raw | centred | bridge | {' | '.join(KINDS)} |\n|---|---|---|---|{'---|' * len(KINDS)}")
@@ -245,7 +254,7 @@ def labels_of(part: Part, split: int, seed: int) -> Labels:
             places = [int(place) for place in rng.choice(places, POSITIVES, replace=False)]
         pairs += [(row, place) for place in places]
     labels.query, labels.product = np.array(pairs).T
-    labels.grade = np.ones(len(pairs), np.float32)
+    labels.grade, labels.held_out = np.ones(len(pairs), np.float32), np.zeros(len(pairs), np.bool_)
     return labels
 
 

@@ -115,10 +115,10 @@ def _variants(found: Evaluation) -> str:
 
 
 def _score(score: Score) -> str:
-    if score.difference is None or score.p is None:
+    if score.difference is None or score.p_holm is None:
         return f"{score.value:.3f}"
-    sure = "" if score.p >= _CERTAIN else "better" if score.difference > 0 else "worse"
-    return f'{score.value:.3f}<small class="{sure}">{signed(score.difference)}, p {text(p_value(score.p))}</small>'
+    sure = "" if score.p_holm >= _CERTAIN else "better" if score.difference > 0 else "worse"
+    return f'{score.value:.3f}<small class="{sure}">{signed(score.difference)}, p {text(p_value(score.p_holm))}</small>'
 
 
 def _slices(found: Evaluation) -> str:

@@ -77,7 +77,9 @@ def summary_lines(found: Evaluation, file: str) -> Iterator[str]:
         yield f"{counted(len(missing), 'relevant product')} not in {base.collection}, never to be found: {shown}"
     yield from map(one_line, found.notices)
     if len(found.variants) > 1:
-        yield f"differences to {one_line(base.name)}; p: how often chance alone makes one as large"
+        many = found.comparisons > 1
+        corrected = f", corrected for {found.comparisons:,} comparisons (Holm)" if many else ""
+        yield f"differences to {one_line(base.name)}; p: how often chance alone makes one as large{corrected}"
 
 
 def tuning_lines(tuning: Tuning) -> Iterator[str]:
@@ -102,10 +104,10 @@ def _verdict(tuned: Tuned) -> str:
 
 
 def score_cell(score: Score) -> str:
-    """``0.912 +0.024 p .031``."""
-    if score.difference is None or score.p is None:
+    """``0.912 +0.024 p .031``, the p being corrected."""
+    if score.difference is None or score.p_holm is None:
         return f"{score.value:.3f}"
-    return f"{score.value:.3f} {signed(score.difference)} p {p_value(score.p)}"
+    return f"{score.value:.3f} {signed(score.difference)} p {p_value(score.p_holm)}"
 
 
 def signed(difference: float) -> str:

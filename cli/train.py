@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .eval_table import p_value
 from .options import compose, private_hosts_option, settings, shared_options
 from .output import print_json, say
 from .text import counted, one_line
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_FEW = 30  # held-out queries, of which one more or less decides
+_LACKS = {"text": ("words", "text"), "image": ("pictures", "picture")}
 
 _training_options = compose(
     click.option("--out", required=True, metavar="FOLDER", help="Folder that the trained head goes to."),
@@ -25,8 +26,9 @@ _training_options = compose(
     ),
     click.option(
         "--fusion",
-        type=click.Choice(["linear", "attention", "gated", "sum", "product", "late-interaction"]),
-        help="Kind of the head. Default: linear; sum and product need a joint encoder; late-interaction is a reranker.",
+        type=click.Choice(["linear", "attention", "gated", "sum", "product", "ridge", "late-interaction"]),
+        help="Kind of the head. Default: linear; sum and product need a joint encoder; ridge is calculated in seconds "
+        "and lets words find products without a text; late-interaction is a reranker.",
     ),
     click.option(
         "--dim",
@@ -172,16 +174,25 @@ def _show(report: TrainReport) -> None:
         _show_layers(report.unfrozen)
     _show_gain("dev", report.ndcg_start, report.ndcg)
     _show_gain("test", report.test_ndcg_start, report.test_ndcg)
-    if 0 < report.queries["dev"] < _FEW:
-        say(f"{counted(report.queries['dev'], 'held-out query', 'held-out queries')} can only be a hint")
-    if report.won is None:
+    for asked, bridge in (report.bridge or {}).items():
+        _show_bridge(asked, bridge)
+    if report.p is None:
         say("no queries were held out: whether the head is any better is not known (--dev-share)")
+    elif report.won is None:
+        queries = counted(report.queries["dev"], "held-out query", "held-out queries")
+        say(
+            f"the gain may be chance (p {p_value(report.p)} of {queries}): have more of them, or judge the head by "
+            "queries of its own with mm-milvus eval"
+        )
     elif not report.won:
         say(f"the trained {_made(report)} on the held-out queries: do not use it as it is")
+    else:
+        say(f"chance alone hardly makes such a gain: p {p_value(report.p)}")
     went_on = f", {report.resumed_from:,} of them by an earlier run" if report.resumed_from else ""
+    made = f"the weights of epoch {report.best_epoch} of {report.epochs}{went_on}"
     say(
-        f"{one_line(report.out)}: {report.fusion}, {report.dim} dimensions, the weights of epoch {report.best_epoch} "
-        f"of {report.epochs}{went_on}, {report.seconds:.1f} s"
+        f"{one_line(report.out)}: {report.fusion}, {report.dim} dimensions, "
+        f"{made if report.bridge is None else 'calculated'}, {report.seconds:.1f} s"
     )
     if report.won is False:
         say(
@@ -234,3 +245,16 @@ def _show_gain(
 ) -> None:
     if before is not None and after is not None:
         say(f"nDCG@10 of {split}: {before:.3f} {was}, {after:.3f} {now} ({after - before:+.3f})")
+
+
+def _show_bridge(asked: str, bridge: dict[str, Any]) -> None:
+    who, lacking = _LACKS[asked]
+    told = f"ridge {bridge['ridge']:g}, share {bridge['share']:g}"
+    if bridge["p"] is None:
+        say(f"{who} for products without a {lacking}: {told}, by no held-out query")
+        return
+    without, with_ = bridge["ndcg_without"], bridge["ndcg_with"]
+    say(
+        f"{who}, where three tenths of the products have lost their {lacking}: nDCG@10 {without:.3f} without the "
+        f"bridge, {with_:.3f} with it ({with_ - without:+.3f}; {told})"
+    )

@@ -4,7 +4,6 @@ queries        a file -> questions, and what of it cannot be used
 variants       "hybrid", "alpha=.3", "collection=NAME" -> a way to ask
 run            questions and variants -> ranked ids and times
 measures       ranked ids -> metrics, by ir-measures
-significance   whether a difference may be chance
 slices         the same for parts of the queries
 evaluate       all of it behind ``evaluate``
 tune           alpha and weights for a shop's own queries

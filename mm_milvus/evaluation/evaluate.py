@@ -22,10 +22,10 @@ from mm_milvus.evaluation.records import (
     VariantResult,
 )
 from mm_milvus.evaluation.run import MOST_DEPTH, AskedOf, is_its_fault, opened, run
-from mm_milvus.evaluation.significance import paired_p
 from mm_milvus.evaluation.slices import slices_of
 from mm_milvus.evaluation.variants import Variant, parse_variant
 from mm_milvus.records import Rejected
+from mm_milvus.training.significance import holm, paired_p
 
 if TYPE_CHECKING:
     from mm_milvus.client import Client
@@ -74,7 +74,7 @@ def evaluate(
     return Evaluation(
         tuple(metric.name for metric in measured),
         deep,
-        tuple(results),
+        _corrected(results),
         slices_of(judged, stored),
         judged,
         (*asked.rejected, *wrong),
@@ -162,6 +162,20 @@ def _check_answers(
     for pair, given in zip(pairs, answers, strict=True):
         if all(answer.problem for answer in given):
             raise ConfigError(f"the variant {pair.variant.name!r} answers no query: {given[0].problem}")
+
+
+def _corrected(results: Sequence[VariantResult]) -> tuple[VariantResult, ...]:
+    """With the p of each difference corrected for all of them."""
+    tested = [
+        (place, metric, score.p)
+        for place, result in enumerate(results)
+        for metric, score in result.scores.items()
+        if score.p is not None
+    ]
+    scores = [dict(result.scores) for result in results]
+    for (place, metric, _), p in zip(tested, holm([p for _, _, p in tested]), strict=True):
+        scores[place][metric] = replace(scores[place][metric], p_holm=p)
+    return tuple(replace(result, scores=own) for result, own in zip(results, scores, strict=True))
 
 
 def _result(

@@ -81,11 +81,12 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Score:
     """The mean of a metric over all queries. Beside a baseline: the difference to it, and how often as large a one
-    comes about by chance (``p``, two-sided)."""
+    comes about by chance (``p``, two-sided); ``p_holm`` is that corrected for all differences of the evaluation."""
 
     value: float
     difference: float | None = None
     p: float | None = None
+    p_holm: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {name: _rounded(getattr(self, name)) for name in self.__dataclass_fields__}
@@ -216,6 +217,11 @@ class Evaluation:
     @property
     def baseline(self) -> VariantResult:
         return self.variants[0]
+
+    @property
+    def comparisons(self) -> int:
+        """Differences to the baseline: what the p of each is corrected for."""
+        return (len(self.variants) - 1) * len(self.metrics)
 
     def worst(self, count: int = 10) -> tuple[Judged, ...]:
         """The queries for which the baseline did worst by the first metric, the worst first."""

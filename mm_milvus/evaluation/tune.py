@@ -14,9 +14,9 @@ from mm_milvus.evaluation.evaluate import DEPTH, questions_of
 from mm_milvus.evaluation.measures import Metric, parse_metrics, values_of
 from mm_milvus.evaluation.records import Tuned, Tuning
 from mm_milvus.evaluation.run import AskedOf, ask
-from mm_milvus.evaluation.significance import paired_p
 from mm_milvus.evaluation.variants import Variant, parse_variant
 from mm_milvus.search.routes import word_signals
+from mm_milvus.training.significance import paired_p
 
 if TYPE_CHECKING:
     from mm_milvus.client import Client

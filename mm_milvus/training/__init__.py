@@ -7,6 +7,8 @@ encode, views       query texts and pictures -> vectors, once
 start, model        the weights before the first step, and the network in torch
 losses, mining      what is minimised, and which products make it hard
 nearest, measure    exact search by the current head, nDCG@10
+significance        whether a difference may be chance
+ridge               a bridge between words and pictures in closed form
 loop, checkpoint    epochs, early stopping, going on after an interruption
 pictures, contents  --unfreeze: prepared pictures in a file; what products and queries are made of
 finetune, unfrozen  and the training of an encoder's last layers, which ends in an encoder of its own

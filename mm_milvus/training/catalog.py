@@ -35,7 +35,8 @@ def labels_from_catalog(
     crops: int = 0,
     pictures: Callable[[list[str]], dict[str, str]] | None = None,
 ) -> Labels:
-    """Pairs made from ``products.rows``, the same for the same seed.
+    """Pairs made from ``products.rows``, the same for the same seed. A share of the products is held out with the
+    queries that ask for them.
 
     ``pictures`` tells where the pictures of ids are, for ``crops`` further views of each. Raises ConfigError where the
     products say nothing to learn from.
@@ -55,7 +56,7 @@ def labels_from_catalog(
     labels = Labels(
         list(found), query, product, np.ones(len(pairs), np.float32), np.full(len(found), TRAIN, np.int8)
     )
-    labels.draw_dev(dev_share, seed)
+    labels.draw_products(dev_share, seed, products.twins())
     return labels
 
 

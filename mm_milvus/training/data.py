@@ -73,7 +73,8 @@ class Asked:
 class Labels:
     """Which queries belong to which products: pair i says that query[i] wants product[i], by grade[i] > 0.
 
-    ``split`` (Q,) is one of TRAIN, DEV and TEST for each query.
+    ``split`` (Q,) is one of TRAIN, DEV and TEST for each query. ``held_out`` (P,) bool are pairs of the training that
+    are known and not learned from: their products are those that the dev split asks for.
     """
 
     asked: list[Asked] = field(default_factory=list)
@@ -81,6 +82,11 @@ class Labels:
     product: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     grade: Array = field(default_factory=lambda: np.empty(0, np.float32))
     split: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
+    held_out: Bools = field(default_factory=lambda: np.empty(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if not len(self.held_out):
+            self.held_out = np.zeros(len(self.query), np.bool_)
 
     def keep(self, queries: Bools) -> Labels:
         """Only the queries of which ``queries`` (Q,) is true, numbered anew."""
@@ -92,7 +98,13 @@ class Labels:
             self.product[pairs],
             self.grade[pairs],
             self.split[queries],
+            self.held_out[pairs],
         )
+
+    @property
+    def learned(self) -> Ints:
+        """The numbers of the pairs to train with."""
+        return np.flatnonzero((self.split[self.query] == TRAIN) & ~self.held_out)
 
     def draw_dev(self, share: float, seed: int) -> None:
         """Moves a share of the queries of the training to the dev split."""
@@ -102,12 +114,34 @@ class Labels:
             count = min(max(count, 1), len(train) - 1)
         self.split[np.random.default_rng([seed, 1]).permutation(train)[:count]] = DEV
 
+    def draw_products(self, share: float, seed: int, twins: Ints) -> None:
+        """Holds out a share of the products, twins together: the dev split asks for them, and no pair of theirs trains.
+
+        A query that wants nothing else goes to the dev split, one that wants others as well by lot, the more of its
+        products are held out the likelier. ``twins`` as ``Products.twins`` gives them. Where the labels are too few for
+        that, a share of the queries is drawn.
+        """
+        rng = np.random.default_rng([seed, 1])
+        groups = np.unique(twins)
+        drawn = rng.permutation(groups)[: round(len(groups) * share)]
+        out = np.isin(twins[self.product], drawn)
+        wanted = np.bincount(self.query, minlength=len(self.asked))
+        part = np.bincount(self.query, weights=out, minlength=len(self.asked)) / np.maximum(wanted, 1)
+        moved = (self.split == TRAIN) & (
+            rng.random(len(self.asked)) < part
+        )  # always where all of them are out
+        if share and (not moved.any() or not (self.split == TRAIN)[~moved].any()):
+            self.draw_dev(share, seed)
+            return
+        self.split[moved] = DEV
+        self.held_out = out & (self.split[self.query] == TRAIN)
+
     def queries_of(self, split: int) -> Ints:
         return np.flatnonzero(self.split == split)
 
     def counts(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Queries and pairs of each split."""
-        of_pairs = self.split[self.query]
+        """Queries and pairs of each split; those that are held out count nowhere."""
+        of_pairs = np.where(self.held_out, -1, self.split[self.query])
         return (
             {name: int((self.split == number).sum()) for number, name in enumerate(SPLITS)},
             {name: int((of_pairs == number).sum()) for number, name in enumerate(SPLITS)},

@@ -17,7 +17,7 @@ from mm_milvus.fusion import HeadConfig
 from mm_milvus.training.contents import Contents
 from mm_milvus.training.data import Labels, Products, Queries
 from mm_milvus.training.loop import Outcome, Training
-from mm_milvus.training.measure import ndcg_of
+from mm_milvus.training.measure import ndcgs_of
 from mm_milvus.training.model import HeadModel, Inputs, Means, inputs_of
 from mm_milvus.training.start import joint_queries, start_weights
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mm_milvus.encoders.base import EncoderSpec
+    from mm_milvus.training.measure import Scores
     from mm_milvus.training.settings import TrainSettings
 
     Array = npt.NDArray[np.float32]
@@ -145,11 +146,15 @@ class FineTuning(Training):
         return outcome
 
     def score(self, split: int) -> float | None:
-        """nDCG@10 of a split by the weights as they are; None where the split is empty."""
-        if not len(self._labels.queries_of(split)):
-            return None
-        self._refresh()
-        return ndcg_of(self._model, self._inputs, self._labels, split)
+        """The mean of ``scores``; None where the split is empty."""
+        found = self.scores(split)
+        return float(found.mean()) if len(found) else None
+
+    def scores(self, split: int) -> Scores:
+        """(Q,) nDCG@10 of the queries of a split by the weights as they are."""
+        if len(self._labels.queries_of(split)):
+            self._refresh()
+        return ndcgs_of(self._model, self._inputs, self._labels, split)
 
     # --- a step --------------------------------------------------------------------------------------------
 

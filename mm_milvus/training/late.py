@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mm_milvus.training.late_model import LateModel
     from mm_milvus.training.late_tokens import LateInputs
     from mm_milvus.training.loop import Outcome
+    from mm_milvus.training.measure import Scores
 
     Ints = npt.NDArray[np.int64]
     Progress = Callable[[Step], None]
@@ -72,17 +73,24 @@ def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> Train
         MediaReader(MediaPolicy(allow_private_hosts=shop.allow_private_hosts)) as reader,
     ):
         task = _read(settings, store.open(shop.collection), shop, reader, told)
-    from mm_milvus.training.late_model import LateTraining, late_ndcg
+    from mm_milvus.training.late_model import LateTraining, late_ndcg, late_ndcgs
 
     def score(split: int) -> float | None:
         return late_ndcg(task.model, task.inputs, task.labels, task.near, split)
 
+    def held_out() -> Scores:
+        return late_ndcgs(task.model, task.inputs, task.labels, task.near, DEV)
+
     training = LateTraining(settings, task.model, task.inputs, task.labels, task.twins, task.near, task.pool)
-    before = score(TEST)
+    before, start = score(TEST), held_out()
     outcome = training.run(
         settings.out, task.identity, lambda done, total, note: told(Step("training", done, total, note))
     )
     report = _reported(settings, shop, task, outcome, (before, score(TEST)))
+    won, p = run._judged(
+        max(start, _first_ndcgs(task, DEV), key=lambda scores: _mean(scores) or 0.0), held_out(), None
+    )
+    report = replace(report, won=won, p=p)
     saved: Any = task  # of a task only the model and the rejects are saved
     return run._save(
         settings.out, saved, outcome, replace(report, seconds=round(time.perf_counter() - began, 1))
@@ -217,8 +225,7 @@ def _reported(
 ) -> TrainReport:
     queries, pairs = task.labels.counts()
     config = task.model.config
-    start, best, first = outcome.at(0), outcome.at(outcome.best_epoch), _first_ndcg(task, DEV)
-    known = start is not None and best is not None and first is not None
+    start, best = outcome.at(0), outcome.at(outcome.best_epoch)
     return TrainReport(
         out=str(settings.out),
         fusion=KIND,
@@ -235,24 +242,29 @@ def _reported(
         ndcg=best,
         test_ndcg_start=test[0],
         test_ndcg=test[1],
-        won=bool(best > max(start, first)) if known else None,  # type: ignore[operator, type-var]
+        won=None,
+        p=None,
         epochs=len(outcome.history) - 1,
         best_epoch=outcome.best_epoch,
         resumed_from=outcome.resumed_from,
         seconds=0.0,
+        bridge=None,
         next=_next(settings, shop),
-        ndcg_first=first,
-        test_ndcg_first=_first_ndcg(task, TEST),
+        ndcg_first=_mean(_first_ndcgs(task, DEV)),
+        test_ndcg_first=_mean(_first_ndcgs(task, TEST)),
         unread_pictures=task.inputs.unread,
     )
 
 
-def _first_ndcg(task: _LateTask, split: int) -> float | None:
-    """That of the ranking before it is reordered."""
-    from mm_milvus.training.measure import grades_of, ndcg
+def _first_ndcgs(task: _LateTask, split: int) -> Scores:
+    """(Q,) those of the ranking before it is reordered."""
+    from mm_milvus.training.measure import grades_of, ndcgs
 
-    queries = task.labels.queries_of(split)
-    return ndcg(task.near[queries], grades_of(task.labels, split)) if len(queries) else None
+    return ndcgs(task.near[task.labels.queries_of(split)], grades_of(task.labels, split))
+
+
+def _mean(scores: Scores) -> float | None:
+    return float(scores.mean()) if len(scores) else None
 
 
 def _next(settings: TrainSettings, shop: Settings) -> str:

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from mm_milvus.late import Projection, ProjectionConfig, QueryTokens, maxsim_of
 from mm_milvus.training.data import DEV
 from mm_milvus.training.loop import Training
-from mm_milvus.training.measure import grades_of, ndcg
+from mm_milvus.training.measure import grades_of, ndcgs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mm_milvus.training.data import Labels
     from mm_milvus.training.late_tokens import LateInputs, TokenTable
     from mm_milvus.training.losses import PairLoss
+    from mm_milvus.training.measure import Scores
     from mm_milvus.training.model import HeadModel, Inputs
     from mm_milvus.training.settings import TrainSettings
 
@@ -159,10 +160,16 @@ class LateTraining(Training):
 
 @torch.no_grad()
 def late_ndcg(model: LateModel, inputs: LateInputs, labels: Labels, near: Ints, split: int) -> float | None:
-    """nDCG@10 of a split, its candidates ``near`` being reordered as the reranker does; None where it is empty."""
+    """The mean of ``late_ndcgs``; None where the split is empty."""
+    found = late_ndcgs(model, inputs, labels, near, split)
+    return float(found.mean()) if len(found) else None
+
+
+def late_ndcgs(model: LateModel, inputs: LateInputs, labels: Labels, near: Ints, split: int) -> Scores:
+    """(Q,) nDCG@10 of the queries of a split, their candidates ``near`` being reordered as the reranker does."""
     queries = labels.queries_of(split)
     if not len(queries):
-        return None
+        return np.empty(0)
     projection = model.to_head()
     places = np.unique(near[queries])
     places = places[places >= 0]
@@ -177,7 +184,7 @@ def late_ndcg(model: LateModel, inputs: LateInputs, labels: Labels, near: Ints, 
         some = counts > 0
         scores[~some] = scores[some].mean() if some.any() else 0.0
         found[row, : len(mine)] = mine[np.argsort(-scores, kind="stable")]
-    return ndcg(found, grades_of(labels, split))
+    return ndcgs(found, grades_of(labels, split))
 
 
 def _project_all(

@@ -80,7 +80,7 @@ class Training:
         self._lr = settings.rate_of(model.config.kind)
         parameters = [*self._trained.values(), *self._loss.parameters()]
         self._optimiser = torch.optim.AdamW(parameters, lr=self._lr, weight_decay=0.0)
-        self._pairs = np.flatnonzero(labels.split[labels.query] == TRAIN)
+        self._pairs = labels.learned
         self._known = Known(labels, twins)
         self._asking = labels.queries_of(TRAIN)
         self._row = np.full(len(labels.asked), -1, np.int64)  # of a query among those that train

@@ -13,14 +13,20 @@ if TYPE_CHECKING:
     from mm_milvus.training.model import HeadModel, Inputs
 
     Ints = npt.NDArray[np.int64]
+    Scores = npt.NDArray[np.float64]
 
-__all__ = ["DEPTH", "grades_of", "is_better", "ndcg", "ndcg_of"]
+__all__ = ["DEPTH", "grades_of", "is_better", "ndcg", "ndcg_of", "ndcgs", "ndcgs_of"]
 
 DEPTH = 10
 
 
 def ndcg(found: Ints, grades: list[dict[int, float]]) -> float:
-    """Mean nDCG@10 of ``found`` (Q, 10 or more), places best first, with the grade of each product that a query wants.
+    """The mean of ``ndcgs``."""
+    return float(np.mean(ndcgs(found, grades)))
+
+
+def ndcgs(found: Ints, grades: list[dict[int, float]]) -> Scores:
+    """(Q,) nDCG@10 of ``found`` (Q, 10 or more), places best first, with the grade of each product that a query wants.
 
     DCG = the sum over ranks r of grade / log2(r + 1), divided by that of the best order (Järvelin and Kekäläinen
     2002, with the linear gains of trec_eval).
@@ -31,7 +37,7 @@ def ndcg(found: Ints, grades: list[dict[int, float]]) -> float:
         gains = np.array([wanted.get(int(place), 0.0) for place in row[:DEPTH]])
         best = np.sort(list(wanted.values()))[::-1][:DEPTH]
         scores.append((gains @ discounts[: len(gains)]) / (best @ discounts[: len(best)]))
-    return float(np.mean(scores))
+    return np.array(scores, np.float64)
 
 
 def is_better(after: float | None, before: float | None) -> bool | None:
@@ -40,13 +46,19 @@ def is_better(after: float | None, before: float | None) -> bool | None:
 
 
 def ndcg_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> float | None:
-    """That of a split by the current head; None where the split is empty."""
+    """The mean of ``ndcgs_of``; None where the split is empty."""
+    found = ndcgs_of(model, inputs, labels, split)
+    return float(found.mean()) if len(found) else None
+
+
+def ndcgs_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> Scores:
+    """(Q,) of the queries of a split by the current head."""
     from mm_milvus.training.nearest import nearest
 
     queries = labels.queries_of(split)
     if not len(queries):
-        return None
-    return ndcg(nearest(model, inputs, queries, DEPTH), grades_of(labels, split))
+        return np.empty(0)
+    return ndcgs(nearest(model, inputs, queries, DEPTH), grades_of(labels, split))
 
 
 def grades_of(labels: Labels, split: int) -> list[dict[int, float]]:

@@ -8,16 +8,16 @@ import re
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from mm_milvus.errors import ConfigError, FusionError
-from mm_milvus.fusion import Head, HeadConfig, load_head
+from mm_milvus.fusion import Head, HeadConfig, HeadKind, load_head
 from mm_milvus.records import Rejected
-from mm_milvus.training.data import TEST, TRAIN, Labels, Products, Queries, read_products
+from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, Products, Queries, read_products
 from mm_milvus.training.settings import DIM, LATE, Step, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mm_milvus.training.loop import Outcome
     from mm_milvus.training.model import HeadModel, Inputs
     from mm_milvus.training.settings import UnfrozenReport
-    from mm_milvus.training.unfrozen import Unfreezing
+    from mm_milvus.training.unfrozen import Unfreezing, Unfrozen
 
 __all__ = ["train"]
 
@@ -68,19 +68,38 @@ def train(
     with Store(shop) as store, MediaReader(policy) as reader:
         collection = store.open(shop.collection)
         task = _read(settings, collection, shop, reader, told)
-    from mm_milvus.training.loop import Training
-
-    training = Training(
-        settings, task.model, task.inputs, task.labels, task.twins, (task.queries.words, task.texts)
-    )
-    before = _score(task, TEST)
-    outcome = training.run(
-        settings.out, task.identity, lambda done, total, note: told(Step("training", done, total, note))
-    )
+    before, start = _score(task, TEST), _scores(task, DEV)
     if task.unfrozen is not None:
-        before = task.unfrozen.test_ndcg_start
+        before, start = task.unfrozen.report.test_ndcg_start, task.unfrozen.start
+    outcome, bridges = _trained(settings, task, told)
     report = _reported(settings, shop, task, outcome, (before, _score(task, TEST)))
-    return _save(settings.out, task, outcome, replace(report, seconds=round(time.perf_counter() - began, 1)))
+    won, p = _judged(start, _scores(task, DEV), bridges)
+    report = replace(report, seconds=round(time.perf_counter() - began, 1), bridge=bridges, won=won, p=p)
+    return _save(settings.out, task, outcome, report)
+
+
+def _trained(
+    settings: TrainSettings, task: _Task, told: Progress
+) -> tuple[Outcome, dict[str, dict[str, Any]] | None]:
+    """The model of ``task`` is trained afterwards; of the fusion ridge also what it chose."""
+    from mm_milvus.training.loop import Outcome, Training
+
+    if settings.fusion != "ridge":
+        training = Training(
+            settings, task.model, task.inputs, task.labels, task.twins, (task.queries.words, task.texts)
+        )
+        return training.run(settings.out, task.identity, lambda *how: told(Step("training", *how))), None
+    from mm_milvus.training.ridge import build_bridges
+
+    began, start = time.perf_counter(), _score(task, DEV)
+    bridges = build_bridges(
+        task.model, task.inputs, task.labels, settings.seed, lambda *how: told(Step("training", *how))
+    )
+    seconds = round(time.perf_counter() - began, 3)
+    first = {"epoch": 0, "loss": None, "ndcg": start, "seconds": 0.0}
+    last = {"epoch": 1, "loss": None, "ndcg": _score(task, DEV), "seconds": seconds}
+    chosen = {name: asdict(bridge) for name, bridge in bridges.items()}
+    return Outcome([first, last], 1), chosen
 
 
 @dataclass(eq=False)
@@ -97,7 +116,7 @@ class _Task:
     rejects: list[Rejected]
     unknown_products: int
     identity: str
-    unfrozen: UnfrozenReport | None
+    unfrozen: Unfrozen | None
 
 
 def _check_out(settings: TrainSettings) -> None:
@@ -199,7 +218,7 @@ def _read(
     weights = _weights(config, initial, products, spec)
     return _Task(
         HeadModel(config, weights, means), inputs, encoded.labels, encoded.queries, twins, products.texts,
-        spec, rejects, unknown, identity, unfrozen.report if unfrozen else None,
+        spec, rejects, unknown, identity, unfrozen,
     )  # fmt: skip
 
 
@@ -273,8 +292,11 @@ def _initial(settings: TrainSettings, spec: EncoderSpec) -> Head | None:
 def _config(settings: TrainSettings, initial: Head | None, spec: EncoderSpec, stamp: Stamp) -> HeadConfig:
     if initial is not None:
         return initial.config
-    kind = cast("HeadKind", settings.fusion or "linear")
-    dim = settings.dim or _dim(kind, spec)
+    ridge = settings.fusion == "ridge"  # in both blocks: fewer dimensions would mix what it keeps apart
+    kind: HeadKind = "linear"
+    if settings.fusion is not None and settings.fusion != "ridge":
+        kind = cast("HeadKind", settings.fusion)
+    dim = settings.dim or (spec.image_dim + spec.text_dim if ridge else _dim(kind, spec))
     config = HeadConfig(
         kind, dim, spec.image_dim, spec.text_dim, bool(settings.shared), spec.name, spec.revision, _HEADS,
         stamp.source,
@@ -310,7 +332,7 @@ def _identity(
     digest = hashlib.sha256(json.dumps([settings.identity(), repr(config)]).encode())
     arrays = (
         products.image, products.text, products.present,
-        labels.query, labels.product, labels.grade, labels.split,
+        labels.query, labels.product, labels.grade, labels.split, labels.held_out,
         queries.images, queries.texts, queries.image_at, queries.text_at, queries.product_at,
     )  # fmt: skip
     for array in arrays:
@@ -328,6 +350,30 @@ def _score(task: _Task, split: int) -> float | None:
     return ndcg_of(task.model, task.inputs, task.labels, split)
 
 
+def _scores(task: _Task, split: int) -> Any:
+    from mm_milvus.training.measure import ndcgs_of
+
+    return ndcgs_of(task.model, task.inputs, task.labels, split)
+
+
+def _judged(
+    start: Any, end: Any, bridges: dict[str, dict[str, Any]] | None
+) -> tuple[bool | None, float | None]:
+    """Whether the head is better than its start, and the p of that; of ridge where products lack their text."""
+    from mm_milvus.training.significance import is_gain, paired_p
+
+    if bridges is None:
+        if not len(start):
+            return None, None
+        gain, p = float(np.mean(end) - np.mean(start)), paired_p(end, start)
+    else:
+        words = bridges["text"]
+        if words["p"] is None:
+            return None, None
+        gain, p = words["ndcg_with"] - words["ndcg_without"], words["p"]
+    return is_gain(gain, p), round(p, 6)
+
+
 def _reported(
     settings: TrainSettings,
     shop: Settings,
@@ -335,16 +381,15 @@ def _reported(
     outcome: Outcome,
     test: tuple[float | None, float | None],
 ) -> TrainReport:
-    from mm_milvus.training.measure import is_better
-
+    unfrozen = task.unfrozen.report if task.unfrozen else None
     queries, pairs = task.labels.counts()
     start, best = outcome.at(0), outcome.at(outcome.best_epoch)
-    if task.unfrozen is not None:
-        start = task.unfrozen.ndcg_start
+    if unfrozen is not None:
+        start = unfrozen.ndcg_start
     config = task.model.config
     return TrainReport(
         out=str(settings.out),
-        fusion=config.kind,
+        fusion=settings.fusion or config.kind,
         dim=config.dim,
         shared=config.shared,
         encoder=config.encoder,
@@ -358,13 +403,15 @@ def _reported(
         ndcg=best,
         test_ndcg_start=test[0],
         test_ndcg=test[1],
-        won=is_better(best, start),
+        won=None,
+        p=None,
         epochs=len(outcome.history) - 1,
         best_epoch=outcome.best_epoch,
         resumed_from=outcome.resumed_from,
         seconds=0.0,
-        next=_next(settings.out, shop, task.unfrozen),
-        unfrozen=task.unfrozen,
+        bridge=None,
+        next=_next(settings.out, shop, unfrozen),
+        unfrozen=unfrozen,
     )
 
 
@@ -393,7 +440,10 @@ def _save(out: Path, task: _Task, outcome: Outcome, report: TrainReport) -> Trai
     else:
         (out / REJECTS).unlink(missing_ok=True)
     replace_file(out / REPORT, json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
-    replace_file(out / CURVES, draw_curves(outcome.history, outcome.best_epoch))
+    if report.bridge is None:
+        replace_file(out / CURVES, draw_curves(outcome.history, outcome.best_epoch))
+    else:
+        (out / CURVES).unlink(missing_ok=True)
     task.model.to_head().save(out)
     (out / CHECKPOINT).unlink(missing_ok=True)
     (out / _CHECKPOINTS[1]).unlink(missing_ok=True)

@@ -12,14 +12,26 @@ from mm_milvus.errors import ConfigError
 if TYPE_CHECKING:
     from mm_milvus.fusion import HeadKind
 
-__all__ = ["DIM", "LossName", "Schedule", "Step", "TrainReport", "TrainSettings", "UnfrozenReport"]
+__all__ = [
+    "DIM",
+    "FusionKind",
+    "LossName",
+    "Schedule",
+    "Step",
+    "TrainReport",
+    "TrainSettings",
+    "UnfrozenReport",
+]
 
 MOST_DIM = 32_768
 DIM = 512  # of the fused vector, where nobody says otherwise
+FusionKind = Literal[
+    "linear", "attention", "gated", "sum", "product", "ridge"
+]  # ridge: a linear one, without steps
 LossName = Literal["softmax", "sigmoid"]
 Schedule = Literal["cosine", "constant"]
-KINDS = ("linear", "attention", "gated", "sum", "product")
 LATE: Literal["late-interaction"] = "late-interaction"  # no fusion, but a reranker
+KINDS = (*get_args(FusionKind), LATE)
 _STEP, _LATE_STEP = (
     256,
     32,
@@ -37,7 +49,7 @@ class TrainSettings:
     out: Path  # the folder of the trained head
     pairs: Path | None = None
     from_catalog: bool = False
-    fusion: HeadKind | Literal["late-interaction"] | None = None
+    fusion: FusionKind | Literal["late-interaction"] | None = None
     dim: int | None = None
     shared: bool | None = None  # queries and products go through the same weights
     init: Path | None = None
@@ -103,9 +115,11 @@ def _check_together(settings: TrainSettings) -> None:
     if (settings.pairs is None) is not settings.from_catalog:
         both = "not both a file of pairs and" if settings.from_catalog else "a file of pairs, or"
         raise ConfigError(f"give {both} --from-catalog (from_catalog=True)")
-    if settings.fusion is not None and settings.fusion not in (*KINDS, LATE):
+    if settings.fusion is not None and settings.fusion not in KINDS:
+        raise ConfigError(f"the fusion to train is one of {', '.join(KINDS)}, not {settings.fusion!r}")
+    if settings.fusion == "ridge" and (settings.init is not None or settings.shared):
         raise ConfigError(
-            f"the fusion to train is one of {', '.join((*KINDS, LATE))}, not {settings.fusion!r}"
+            "the fusion ridge is calculated, with sides of their own: it takes neither init nor shared"
         )
     if settings.fusion == LATE and settings.shared is False:
         raise ConfigError("in late interaction queries and products share their weights")
@@ -187,11 +201,15 @@ class TrainReport:
     ndcg: float | None  # and of the weights that were kept
     test_ndcg_start: float | None
     test_ndcg: float | None
-    won: bool | None  # whether the head beats its own start on the dev split; None without one
+    won: bool | None  # whether the head beats its own start on the dev split; None where that may be chance
+    p: float | None  # how often chance alone makes as large a difference; None without a dev split
     epochs: int
     best_epoch: int
     resumed_from: int  # epochs that an earlier run had done
     seconds: float
+    bridge: (
+        dict[str, dict[str, Any]] | None
+    )  # of ridge, what was chosen: by "text" and "image" that are asked with
     next: str  # the command that puts the head to use
     ndcg_first: float | None = None  # of late interaction: the dev split before it is reordered
     test_ndcg_first: float | None = None

@@ -19,7 +19,7 @@ from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.training.checkpoint import replace_file
 from mm_milvus.training.contents import contents_of, forget_unread, product_views
 from mm_milvus.training.curves import draw_curves
-from mm_milvus.training.data import TEST, TRAIN, Labels, Products
+from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, Products
 from mm_milvus.training.finetune import FineTuning
 from mm_milvus.training.measure import is_better
 from mm_milvus.training.model import Means
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mm_milvus.media import MediaReader
     from mm_milvus.training.finetune import Parameters
     from mm_milvus.training.loop import Outcome
+    from mm_milvus.training.measure import Scores
 
 __all__ = ["ENCODER", "Unfreezing", "Unfrozen"]
 
@@ -48,6 +49,7 @@ class Unfrozen:
     name: str
     means: Means
     report: UnfrozenReport
+    start: Scores  # nDCG@10 of the dev queries with frozen layers
 
 
 class Unfreezing:
@@ -91,7 +93,7 @@ class Unfreezing:
             raise ConfigError("none of the queries to train with can be read")
         identity = _identity(settings, [spec.name, spec.revision], products, kept, files)
         tuning = FineTuning(settings, self._towers, self._parameters, spec, (products, kept, contents))
-        test_start = tuning.score(TEST)
+        test_start, start = tuning.score(TEST), tuning.scores(DEV)
         outcome = tuning.run(
             settings.out, identity, lambda done, total, note: progress("training layers", done, total, note)
         )
@@ -99,7 +101,7 @@ class Unfreezing:
         report = self._reported(outcome, name, (test_start, tuning.score(TEST)))
         means = tuning.encoded()[2]
         loaded = load_encoder(name, device=self._device, dtype="float32")
-        return Unfrozen(QueryEncoder(lambda: loaded), name, means, report)
+        return Unfrozen(QueryEncoder(lambda: loaded), name, means, report, start)
 
     def _save(self) -> str:
         """The trained encoder in its folder, in one step; returns the name that loads it from anywhere."""

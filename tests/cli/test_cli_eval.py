@@ -94,7 +94,7 @@ def test_a_program_gets_everything(run: Run) -> None:
     assert first["found"]["hybrid"][0].startswith("runners-")
     values = [query["values"]["hybrid"]["MRR@10"] for query in told["queries"]]
     assert told["variants"][0]["scores"]["MRR@10"] == {
-        "value": pytest.approx(sum(values) / 4, abs=1e-6), "difference": None, "p": None,
+        "value": pytest.approx(sum(values) / 4, abs=1e-6), "difference": None, "p": None, "p_holm": None,
     }  # fmt: skip
     assert 0 < told["variants"][1]["scores"]["MRR@10"]["p"] <= 1
     assert [bad["line"] for bad in told["rejected"]] == [5, 6]

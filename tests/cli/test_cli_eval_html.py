@@ -25,7 +25,15 @@ from tests.cli.test_cli_html import HOSTILE, Parsed, _parsed
 def evaluation(*queries: Judged, metric: str = "MRR") -> Evaluation:
     base = VariantResult("base", "products", {metric: Score(0.5)}, 12.4, 15.0, 86, 231_168)
     other = VariantResult(
-        f"other {HOSTILE}", "products", {metric: Score(0.75, 0.25, 0.0004)}, None, None, 86, 0, 1, HOSTILE
+        f"other {HOSTILE}",
+        "products",
+        {metric: Score(0.75, 0.25, 0.0002, 0.0004)},
+        None,
+        None,
+        86,
+        0,
+        1,
+        HOSTILE,
     )
     values = {"base": {metric: 0.5}, other.name: {metric: 0.75}}
     tuned = Tuned("alpha", "words alone", "alpha=0.8", "--alpha 0.8", 20, 20, 0.4, 0.6, 0.4, 0.7, 0.01)

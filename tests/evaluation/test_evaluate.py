@@ -12,8 +12,8 @@ from mm_milvus import Client
 from mm_milvus.errors import ConfigError
 from mm_milvus.evaluation import Evaluation, Question, evaluate, load_queries
 from mm_milvus.evaluation.measures import parse_metrics, values_of
-from mm_milvus.evaluation.significance import paired_p
 from mm_milvus.records import Signal
+from mm_milvus.training.significance import paired_p
 
 COLORS = ("red", "blue", "green", "black", "white", "yellow")
 
@@ -67,6 +67,7 @@ def test_differences_are_to_the_first_variant(found: Evaluation) -> None:
         score = variant.scores["MRR"]
         assert score.difference == pytest.approx(sum(values) / 5 - sum(own) / 5)
         assert score.p == paired_p(values, own)
+        assert score.p_holm is not None and score.p <= score.p_holm <= 1
     assert (found.baseline.scores["MRR"].difference, found.baseline.scores["MRR"].p) == (None, None)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.training.catalog import facets_of, labels_from_catalog
-from mm_milvus.training.data import DEV, Asked, Labels, Products
+from mm_milvus.training.data import DEV, TRAIN, Asked, Labels, Products
 from tests.training import worlds
 
 COLOURS, KINDS = ("red", "blue", "green"), ("shoe", "mug")
@@ -71,10 +71,39 @@ def test_every_pair_is_true() -> None:
 def test_the_same_seed_makes_the_same_pairs() -> None:
     one, other = made(shop()), made(shop())
     assert one.asked == other.asked
-    for name in ("query", "product", "split"):
+    for name in ("query", "product", "split", "held_out"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    assert (one.split == DEV).sum() == round(0.1 * len(one.asked))
     assert labels_from_catalog(shop(), dev_share=0.1, seed=1).asked != one.asked
+
+
+def test_products_that_the_dev_split_asks_for_are_not_learned_from() -> None:
+    products = shop()
+    products.image[1], products.text[1] = products.image[0], products.text[0]  # twins
+    labels = labels_from_catalog(products, dev_share=0.3, seed=0)
+    learned = set(labels.product[labels.learned].tolist())
+    unseen = set(range(18)) - learned
+    assert len(unseen) in (5, 6)  # of 17 groups
+    assert (0 in unseen) == (1 in unseen)
+    found = wanted_by(labels)
+    for query, asked in enumerate(labels.asked):
+        wanted = set(found[asked])
+        assert labels.split[query] == (DEV if wanted <= unseen else TRAIN) or wanted & unseen
+    dev = [query for query in range(len(labels.asked)) if labels.split[query] == DEV]
+    assert 0.2 < len(dev) / len(labels.asked) < 0.45
+    # What a query of the training wants among them stays known, so that it is never a negative.
+    kept = labels.held_out
+    assert kept.any() and set(labels.product[kept].tolist()) <= unseen
+    assert (labels.split[labels.query[kept]] == TRAIN).all()
+    pairs = labels.counts()[1]
+    assert pairs["train"] == len(labels.learned) and sum(pairs.values()) == len(labels.query) - kept.sum()
+
+
+def test_too_few_products_hold_out_queries() -> None:
+    two = replace(shop(), rows=[{"title": "red shoe"}, {"title": "blue mug"}])
+    two = replace(two, ids=two.ids[:2], image=two.image[:2], text=two.text[:2], present=two.present[:2])
+    labels = labels_from_catalog(two, dev_share=0.1, seed=0)
+    assert (labels.split == DEV).sum() == 1 and not labels.held_out.any()
+    assert (labels_from_catalog(two, dev_share=0.0, seed=0).split == TRAIN).all()
 
 
 def test_crops_are_further_views_of_each_picture() -> None:

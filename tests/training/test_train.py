@@ -68,7 +68,7 @@ def test_pairs_teach_words_that_mean_nothing(shop: Settings, pairs: Path, tmp_pa
     assert report.ndcg_start is not None and report.ndcg is not None
     assert report.ndcg_start < 0.5
     assert report.ndcg > 0.9
-    assert report.won is True
+    assert (report.won, report.p) == (None, 0.25)  # three queries, all better: too few to tell
     assert (report.rejected, report.unknown_products, report.products) == (2, 1, 86)
     assert report.queries == {"train": 12, "dev": 3, "test": 0}
     assert {step.phase for step in steps} == {"reading products", "encoding texts", "training"}
@@ -104,6 +104,37 @@ def test_a_catalog_is_enough(shop: Settings, tmp_path: Path, fusion: Any) -> Non
     assert report.queries["train"] > 250
     assert report.pairs["train"] > report.queries["train"]
     assert report.next.endswith(f"--fusion {tmp_path / 'head'} --collection products_head --uri {shop.uri}")
+
+
+def test_words_find_products_without_a_text_by_what_the_catalog_says_of_looks(
+    shop: Settings, tmp_path: Path
+) -> None:
+    """Three of every four products tell what they are; the others have nothing but a picture."""
+    source = Path(shop.uri).parent / "demo"
+    rows = [json.loads(line) for line in (source / "catalog.jsonl").read_text(encoding="utf-8").splitlines()]
+    bare = {row["id"]: row["category"] for row in rows[::4]}
+    kept = [{"id": row["id"], "image": row["image"]} if row["id"] in bare else row for row in rows]
+    catalog = source / "bare.jsonl"  # pictures are beside it
+    catalog.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    place = Settings(uri=str(tmp_path / "shop.db"))
+    with Client(config=place) as client:
+        client.ingest(catalog)
+    report = train(TrainSettings(out=tmp_path / "head", from_catalog=True, fusion="ridge"), place)
+    assert (report.fusion, report.dim, report.epochs) == ("ridge", 288 + 384, 1)
+    assert load_head(tmp_path / "head")[0].config.kind == "linear"
+    assert report.bridge is not None and set(report.bridge) == {"text", "image"}
+    words = report.bridge["text"]
+    assert words["ndcg_with"] > words["ndcg_without"] and words["share"] > 0
+    assert report.p == words["p"]
+    assert not (tmp_path / "head" / "curves.png").exists()
+    with Client(config=place, collection="bridged") as client:
+        client.ingest(catalog, fusion=str(tmp_path / "head"))
+        right = []
+        for category in sorted(set(bare.values())):
+            found = client.query(category, mode="vector", filter="not has_text", limit=3)
+            right += [bare[hit.id] == category for hit in found.hits]
+    share = sum(right) / len(right)
+    assert share > 2 * max(list(bare.values()).count(one) for one in bare.values()) / len(bare)
 
 
 def test_queries_may_be_pictures_products_and_mixtures(shop: Settings, tmp_path: Path) -> None:
@@ -271,6 +302,7 @@ def test_a_head_that_is_no_better_is_called_that(shop: Settings, tmp_path: Path)
         (["pairs.jsonl", "--crops", "1"], "crops are made of the products' own pictures"),
         (["--from-catalog", "--fusion", "sum"], "needs pictures and texts of equal width"),
         (["--from-catalog", "--fusion", "attention", "--dim", "30"], "must be a multiple of its 8 heads"),
+        (["--from-catalog", "--fusion", "ridge", "--shared"], "it takes neither init nor shared"),
         (["nowhere.jsonl"], "the file of pairs 'nowhere.jsonl' cannot be read"),
     ],
 )
@@ -298,3 +330,17 @@ def test_views_are_mild_and_always_the_same(shop: Settings) -> None:
     assert one.shape != other.shape or not np.array_equal(one, other)
     assert all(0.74 <= part / side <= 1 for part, side in zip(one.shape[:2], whole.shape[:2], strict=True))
     assert abs(one.mean() - whole.mean()) < 40
+
+
+def test_the_command_tells_what_a_bridge_is_worth(shop: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "ridge"
+    args = ["train", "--from-catalog", "--fusion", "ridge", "--out", str(out), "--uri", shop.uri]
+    done = CliRunner(catch_exceptions=False).invoke(cli, args)
+    assert done.exit_code == 0, done.output
+    bridge = json.loads((out / "report.json").read_text())["bridge"]["text"]
+    assert (
+        f"words, where three tenths of the products have lost their text: nDCG@10 {bridge['ndcg_without']:.3f} without "
+        f"the bridge, {bridge['ndcg_with']:.3f} with it" in done.stdout
+    )
+    assert "chance alone hardly makes such a gain" in done.stdout
+    assert "ridge, 672 dimensions, calculated, " in done.stdout

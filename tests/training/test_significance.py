@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from mm_milvus.evaluation.significance import paired_p
+from mm_milvus.training.significance import holm, is_gain, paired_p
 
 
 def test_few_queries_are_enumerated() -> None:
@@ -56,3 +56,23 @@ def test_p_is_uniform_where_both_are_the_same() -> None:
     values = [paired_p(list(random.random(30)), list(random.random(30)), seed=n) for n in range(200)]
     below = float(np.mean(np.array(values) < 0.05))
     assert below <= 0.1
+
+
+def test_holm_is_written_out() -> None:
+    assert holm([0.04, 0.01, 0.03, 0.5]) == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert holm([0.4, 0.6]) == pytest.approx([0.8, 0.8])
+    assert holm([0.7]) == [0.7]
+    assert holm([]) == []
+
+
+def test_of_many_comparisons_of_nothing_few_sets_have_one_below_5_percent() -> None:
+    rng = np.random.default_rng(0)
+    found = [min(holm(list(rng.random(12)))) for _ in range(2_000)]
+    assert 0.035 < np.mean(np.array(found) < 0.05) < 0.065
+
+
+def test_a_gain_is_told_from_chance() -> None:
+    assert is_gain(0.1, 0.01) is True
+    assert is_gain(0.1, 0.2) is None
+    assert is_gain(0.0, 1.0) is False
+    assert is_gain(-0.1, 0.2) is False
