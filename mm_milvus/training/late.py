@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from mm_milvus.late import DIM, KIND, ProjectionConfig, load_projection
 from mm_milvus.records import Rejected
 from mm_milvus.training import run
 from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, read_products
+from mm_milvus.training.folder import CACHE, save
 from mm_milvus.training.settings import Step, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
@@ -91,10 +92,8 @@ def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> Train
         max(start, _first_ndcgs(task, DEV), key=lambda scores: _mean(scores) or 0.0), held_out(), None
     )
     report = replace(report, won=won, p=p)
-    saved: Any = task  # of a task only the model and the rejects are saved
-    return run._save(
-        settings.out, saved, outcome, replace(report, seconds=round(time.perf_counter() - began, 1))
-    )
+    report = replace(report, seconds=round(time.perf_counter() - began, 1))
+    return save(settings.out, task.model.to_head(), task.rejects, outcome, report)
 
 
 def _read(
@@ -118,7 +117,7 @@ def _read(
         rows=settings.from_catalog,
     )
     labels, rejects, lines, unknown = run._labels(settings, products, collection)
-    base, cache = settings.pairs.parent if settings.pairs else None, settings.out / run.CACHE
+    base, cache = settings.pairs.parent if settings.pairs else None, settings.out / CACHE
     encoded = encode_queries(labels, products, encoder, reader, base=base, cache=cache, progress=step)
     labels = encoded.labels
     rejects += [Rejected(lines[query], None, "encode", why) for query, why in encoded.failed.items() if lines]

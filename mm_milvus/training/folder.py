@@ -1,0 +1,104 @@
+"""The folder of a training: what may be in it before, and what is in it afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mm_milvus.errors import ConfigError
+from mm_milvus.training.settings import LATE, TrainReport, TrainSettings
+
+if TYPE_CHECKING:
+    from mm_milvus.fusion import Head
+    from mm_milvus.late.projection import Projection
+    from mm_milvus.records import Rejected
+    from mm_milvus.training.loop import Outcome
+
+__all__ = ["CACHE", "check_out", "save"]
+
+REPORT, REJECTS, CURVES, CACHE = "report.json", "rejects.jsonl", "curves.png", "cache"
+_MARKS = {CACHE, "checkpoint.pt", "head.safetensors"}  # one of them is in every folder of a training
+_CHECKPOINTS = ("checkpoint.pt", "encoder.pt")  # of the head, and of unfrozen layers
+
+
+def check_out(settings: TrainSettings) -> None:
+    """Raises ConfigError for a folder with a head that is not to be replaced."""
+    from mm_milvus.fusion.head import WEIGHTS_FILE
+
+    unfinished = [settings.out / name for name in _CHECKPOINTS]
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in settings.out.iterdir()}
+        (settings.out / CACHE).mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to the folder {str(settings.out)!r}: {error.strerror}") from error
+    if names and not names & _MARKS:
+        (settings.out / CACHE).rmdir()
+        raise ConfigError(
+            f"{str(settings.out)!r} holds {min(names)!r} and no training: take a folder that is new or empty"
+        )
+    if settings.overwrite:
+        for path in unfinished:
+            path.unlink(missing_ok=True)
+    elif unfinished[1].exists() and not settings.unfreeze:
+        raise ConfigError(
+            f"{str(settings.out)!r} holds an unfinished run with --unfreeze; repeat that command to finish it, take "
+            "another folder, or start anew with --overwrite"
+        )
+    elif (settings.out / WEIGHTS_FILE).exists() and not any(path.exists() for path in unfinished):
+        raise ConfigError(
+            f"there is a trained head in {str(settings.out)!r}, and collections may depend on it; take another "
+            "folder, or replace it with --overwrite"
+        )
+
+    _check_kind(settings)
+
+
+def _check_kind(settings: TrainSettings) -> None:
+    """Raises ConfigError where the folder holds a reranker that is to stay, or the other kind of training."""
+    from mm_milvus.fusion.head import WEIGHTS_FILE
+    from mm_milvus.late import WEIGHTS_FILE as LATE_FILE
+
+    late = settings.fusion == LATE
+    if (settings.out / (WEIGHTS_FILE if late else LATE_FILE)).exists():
+        made = "trained head" if late else "trained late interaction"
+        raise ConfigError(f"{str(settings.out)!r} holds a {made}: take a folder that is new or empty")
+    unfinished = (settings.out / "checkpoint.pt").exists()
+    if late and (settings.out / LATE_FILE).exists() and not (settings.overwrite or unfinished):
+        raise ConfigError(
+            f"there is a trained late interaction in {str(settings.out)!r}; take another folder, or replace it with "
+            "--overwrite"
+        )
+
+
+def save(
+    out: Path, trained: Head | Projection, rejects: list[Rejected], outcome: Outcome, report: TrainReport
+) -> TrainReport:
+    """Writes what was ``trained`` and what there is to tell.
+
+    The weights come last but for the checkpoint: while there is one, the run counts as unfinished.
+    """
+    from mm_milvus.training.checkpoint import replace_file
+    from mm_milvus.training.curves import draw_curves
+    from mm_milvus.training.loop import CHECKPOINT
+
+    lines = [
+        json.dumps({"line": one.line, "reason": one.reason, "record": one.record}, ensure_ascii=False) + "\n"
+        for one in rejects
+    ]
+    if lines:
+        replace_file(out / REJECTS, "".join(lines))
+    else:
+        (out / REJECTS).unlink(missing_ok=True)
+    replace_file(out / REPORT, json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
+    if report.bridge is None:
+        replace_file(out / CURVES, draw_curves(outcome.history, outcome.best_epoch))
+    else:
+        (out / CURVES).unlink(missing_ok=True)
+    trained.save(out)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    (out / _CHECKPOINTS[1]).unlink(missing_ok=True)
+    for path in (out / CACHE).glob("pictures-*"):  # as large as all pictures, and of no use any more
+        path.unlink()
+    return report
