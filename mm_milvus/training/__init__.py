@@ -12,6 +12,9 @@ ridge               a bridge between words and pictures in closed form
 loop, checkpoint    epochs, early stopping, going on after an interruption
 pictures, contents  --unfreeze: prepared pictures in a file; what products and queries are made of
 finetune, unfrozen  and the training of an encoder's last layers, which ends in an encoder of its own
+late, late_tokens,  the reranker ``late-interaction``: a projection of token vectors
+late_model
+folder              what is in the folder of a training before and afterwards
 run                 all of it behind ``train``
 
 Importing it loads no torch.
