@@ -34,7 +34,6 @@ _FIRST_PAGES = (
     100  # that many do for the first pages of a plain ranking: a thousand take several times as long
 )
 _ALL = 10**9
-_RRF_K = 60  # Cormack, Clarke and Büttcher 2009
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +114,8 @@ def rank(
     elif by_words is None or vector is None:
         scores = by_vector
     elif query.combine == "rrf":
-        scores = _reciprocal_ranks(by_vector, by_words)
-        explain |= {"combine": "rrf", "k": _RRF_K}
+        scores = _reciprocal_ranks(query.rrf_k, by_vector, by_words)
+        explain |= {"combine": "rrf", "k": query.rrf_k}
     else:
         floor = _expected(vector, collection.stamp.vectors, by_vector)
         needed = _needed(query)
@@ -180,11 +179,11 @@ def _score_words(
     return _rank_words(signals, collection, indexes, ids_filter(ids), len(ids)) if ids else {}
 
 
-def _reciprocal_ranks(*rankings: Mapping[str, float]) -> dict[str, float]:
+def _reciprocal_ranks(k: int, *rankings: Mapping[str, float]) -> dict[str, float]:
     scores: dict[str, float] = {}
     for ranking in rankings:
         for place, id in enumerate(ranking, start=1):
-            scores[id] = scores.get(id, 0.0) + 1 / (_RRF_K + place)
+            scores[id] = scores.get(id, 0.0) + 1 / (k + place)
     return scores
 
 
