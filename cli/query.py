@@ -86,6 +86,12 @@ __all__ = ["query"]
     help="How a hybrid ranking joins both: weighted scores, or reciprocal ranks. Default: weighted.",
 )
 @click.option(
+    "--rrf-k",
+    type=click.IntRange(1, 1_000),
+    metavar="K",
+    help="Of --combine rrf: 1 / (K + rank) is added. A low one counts the first ranks more. Default: 60.",
+)
+@click.option(
     "--composition",
     type=click.Choice(["sum", "product", "slerp"]),
     help="How words and pictures become one score: added, multiplied (both must fit), or, with CLIP, one direction "

@@ -81,6 +81,7 @@ class QueryOptions(TypedDict, total=False):
     mode: Literal["auto", "vector", "text", "hybrid"]
     alpha: float
     combine: Literal["weighted", "rrf"]
+    rrf_k: int
     strategy: Literal["average_vector", "best_score"]
     composition: Literal["sum", "product", "slerp"]
     bridge: float | None

@@ -204,7 +204,7 @@ class Query:
 
     ``mode``: "vector" compares vectors, "text" words (BM25), "hybrid" both; "auto" is hybrid for words alone and vector
     for everything else. ``combine`` says how hybrid joins both: "weighted" adds ``alpha`` times the vector score and
-    1 - ``alpha`` times the word score, each scaled to 0..1, and "rrf" adds 1 / (60 + rank).
+    1 - ``alpha`` times the word score, each scaled to 0..1, and "rrf" adds 1 / (``rrf_k`` + rank).
     """
 
     signals: tuple[Signal, ...]
@@ -215,6 +215,7 @@ class Query:
     mode: Literal["auto", "vector", "text", "hybrid"] = "auto"
     alpha: float = 0.5
     combine: Literal["weighted", "rrf"] = "weighted"
+    rrf_k: int = 60  # Cormack, Clarke and Büttcher 2009; the lower, the more the first ranks count
     # Several signals at once: near their weighted mean, or near the best one and not nearer to one that pushes away.
     strategy: Literal["average_vector", "best_score"] = "average_vector"
     # Words beside pictures or products: a weighted sum of similarities; their product, which asks for both; or, in a

@@ -81,6 +81,15 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
         ),
         ({"sort": "price", "combine": "rrf"}, "the mode of this query is none"),
         ({"id": "0", "combine": "rrf"}, "combine says how .* 'hybrid'; the mode of this query is vector"),
+        ({"text": "x", "rrf_k": 10}, "rrf_k is the constant of reciprocal ranks; give combine='rrf'"),
+        (
+            {"text": "x", "combine": "rrf", "rrf_k": 0},
+            "rrf_k must be a whole number between 1 and 1,000, got 0",
+        ),
+        (
+            {"text": "x", "combine": "rrf", "rrf_k": 1.5},
+            "rrf_k must be a whole number between 1 and 1,000, got 1.5",
+        ),
         ({"id": "0", "bridge": 0.5}, "the bridge leads from a picture, or from words alone"),
         (
             {"text": "x", "mode": "text", "bridge": 0.5},

@@ -40,7 +40,7 @@ def tune(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Tuning:
-    """Looks for a better alpha, or reciprocal ranks, for words alone, and for better weights for mixtures.
+    """Looks for a better alpha, or reciprocal ranks and their k, for words alone, and for better weights for mixtures.
 
     A part of the queries of each kind (``dev_share``, drawn by ``seed``) chooses: 0 to 1 by steps of .1, then around
     the best by steps of .02. The others say what the choice is worth against the defaults, with a paired randomisation
@@ -166,7 +166,10 @@ def _alpha(share: float) -> Variant:
 
 
 def _alpha_options(choice: Variant) -> str:
-    return "--combine rrf" if "combine" in choice.options else f"--alpha {choice.options['alpha']:g}"
+    if "combine" not in choice.options:
+        return f"--alpha {choice.options['alpha']:g}"
+    k = choice.options.get("rrf_k")
+    return "--combine rrf" if k is None else f"--combine rrf --rrf-k {k}"
 
 
 def _weights(share: float) -> Variant:
@@ -180,7 +183,8 @@ def _weights_options(choice: Variant) -> str:
     return f'--text "WORDS^{text:g}" --image "PICTURE^{image:g}"'
 
 
-_ALPHA = _Setting("alpha", "words alone", _alpha, _alpha_options, (parse_variant("hybrid:rrf"),))
+_RANKS = ("hybrid:rrf", *(f"hybrid:rrf;rrf_k={k}" for k in (5, 10, 20, 40, 100, 200)))
+_ALPHA = _Setting("alpha", "words alone", _alpha, _alpha_options, tuple(map(parse_variant, _RANKS)))
 _WEIGHTS = _Setting("weights", "mixtures with words", _weights, _weights_options)
 
 

@@ -4,6 +4,7 @@ variant  = part { ";" part }
 part     = "default" | "vector" | "text" | "hybrid" | "hybrid:rrf"
          | "rerank=" name of a reranker
          | "alpha=" 0..1 | "bridge=" 0..1 | "composition=" sum, product or slerp
+         | "rrf_k=" whole number, of hybrid:rrf
          | "image=" weight | "text=" weight | "id=" weight
          | "collection=" name | name of a fusion, where it is the collection's own
          | folder of a trained fusion: a collection of the fusion blocks is fused by it for the time of the comparison
@@ -70,7 +71,7 @@ class Variant:
         query = replace(query, **{**self.options, "mode": mode})
         # An option that says nothing to this question is none: it must not count against the variant.
         if mode_of(query) != "hybrid":
-            query = replace(query, combine=_PLAIN.combine, alpha=_PLAIN.alpha)
+            query = replace(query, combine=_PLAIN.combine, alpha=_PLAIN.alpha, rrf_k=_PLAIN.rrf_k)
         kinds = {signal.kind for signal in signals}
         if mode == "text" or ("image" not in kinds and kinds != {"text"}):
             query = replace(query, bridge=None)
@@ -127,6 +128,8 @@ def _with_value(variant: Variant, key: str, value: str) -> Variant:
         return replace(variant, options={**variant.options, key: value})
     if key in _SHARES and 0 <= (share := _number(key, value)) <= 1:
         return replace(variant, options={**variant.options, key: share})
+    if key == "rrf_k" and (k := _number(key, value)) >= 1 and k.is_integer():
+        return replace(variant, options={**variant.options, key: int(k)})
     if key in _WEIGHTS and (weight := _number(key, value)) >= 0:
         return replace(variant, weights={**variant.weights, key: weight})
     raise ConfigError(f"{key}={value} is no variant; write {_EXAMPLES}")

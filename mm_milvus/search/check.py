@@ -36,6 +36,7 @@ _BOOSTED = {
 }
 _PLAIN = Query(())
 _MOST_GROUP = 100
+_MOST_RRF_K = 1_000
 _MOST_FACET = 10_000
 
 
@@ -87,6 +88,10 @@ def _check_used(query: Query, collection: Collection) -> None:
         raise ConfigError(
             f"{name} says how words and vectors come together in the mode 'hybrid'; the mode of this query is {mode}"
         )
+    if query.rrf_k != _PLAIN.rrf_k and query.combine != "rrf":
+        raise ConfigError(
+            "rrf_k is the constant of reciprocal ranks; give combine='rrf' (--combine rrf), too"
+        )
     if query.bridge:
         _check_bridge(query, mode, collection.stamp)
 
@@ -119,6 +124,9 @@ def _check_numbers(query: Query) -> None:
         )
     if not (_is_number(query.alpha) and 0 <= query.alpha <= 1):
         raise ConfigError(f"alpha must be between 0 (words alone) and 1 (vectors alone), got {query.alpha!r}")
+    whole = isinstance(query.rrf_k, int) and not isinstance(query.rrf_k, bool)
+    if not (whole and 1 <= query.rrf_k <= _MOST_RRF_K):
+        raise ConfigError(f"rrf_k must be a whole number between 1 and {_MOST_RRF_K:,}, got {query.rrf_k!r}")
     if query.bridge is not None and not (_is_number(query.bridge) and 0 <= query.bridge <= 1):
         raise ConfigError(f"bridge must be between 0 and 1, got {query.bridge!r}")
     if query.min_score is not None and not _is_number(query.min_score):

@@ -34,7 +34,6 @@ _FIRST_PAGES = (
     100  # that many do for the first pages of a plain ranking: a thousand take several times as long
 )
 _ALL = 10**9
-_RRF_K = 60  # Cormack, Clarke and Büttcher 2009
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +115,8 @@ def rank(
     elif by_words is None or words is None or vector is None:
         scores = by_vector
     elif query.combine == "rrf":
-        scores = _reciprocal_ranks(by_vector, by_words)
-        explain |= {"combine": "rrf", "k": _RRF_K}
+        scores = _reciprocal_ranks(query.rrf_k, by_vector, by_words)
+        explain |= {"combine": "rrf", "k": query.rrf_k}
     else:
         floor = _expected(vector, collection.stamp.vectors, by_vector)
         needed = _needed(query)
@@ -191,11 +190,11 @@ class _Words:
         return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _reciprocal_ranks(*rankings: Mapping[str, float]) -> dict[str, float]:
+def _reciprocal_ranks(k: int, *rankings: Mapping[str, float]) -> dict[str, float]:
     scores: dict[str, float] = {}
     for ranking in rankings:
         for place, id in enumerate(ranking, start=1):
-            scores[id] = scores.get(id, 0.0) + 1 / (_RRF_K + place)
+            scores[id] = scores.get(id, 0.0) + 1 / (k + place)
     return scores
 
 

@@ -18,8 +18,8 @@ class Planned:
     """A shop whose ranking depends on the settings alone: the right product stands the lower the further they are from
     the best ones."""
 
-    def __init__(self, alpha: float, text: float, rrf: int = 50) -> None:
-        self._alpha, self._text, self._rrf = alpha, text, rrf
+    def __init__(self, alpha: float, text: float, rrf: int = 50, k: int = 60) -> None:
+        self._alpha, self._text, self._rrf, self._k = alpha, text, rrf, k
         self.asked: list[Query] = []
 
     def search(self, query: Query) -> Page:
@@ -28,7 +28,8 @@ class Planned:
         if len(weights) > 1:
             above = round(50 * abs((0.5 if weights["text"] is None else weights["text"]) - self._text))
         else:
-            above = self._rrf if query.combine == "rrf" else round(50 * abs(query.alpha - self._alpha))
+            ranked = self._rrf + abs(query.rrf_k - self._k) // 5
+            above = ranked if query.combine == "rrf" else round(50 * abs(query.alpha - self._alpha))
         ids = [*(f"wrong{place}" for place in range(above)), "right"][: query.limit]
         return Page(tuple(Hit(id, 1.0, {}) for id in ids), len(ids), 0.0)
 
@@ -66,6 +67,8 @@ def test_reciprocal_ranks_are_tried_too() -> None:
     assert found.choice == "alpha=0.9"  # no better than the best alpha
     best = run(Planned(2.0, 0.5, rrf=0), words(20))["alpha"]
     assert (best.choice, best.options) == ("hybrid:rrf", "--combine rrf")
+    steep = run(Planned(2.0, 0.5, rrf=0, k=20), words(20))["alpha"]
+    assert (steep.choice, steep.options) == ("hybrid:rrf;rrf_k=20", "--combine rrf --rrf-k 20")
 
 
 def test_no_gain_is_claimed_where_the_defaults_are_best() -> None:

@@ -29,6 +29,7 @@ def query(text: str, question: Question) -> dict[str, Any]:
             ("mode", asked.mode, "auto"),
             ("alpha", asked.alpha, 0.5),
             ("combine", asked.combine, "weighted"),
+            ("rrf_k", asked.rrf_k, 60),
             ("composition", asked.composition, "sum"),
             ("bridge", asked.bridge, None),
         )
@@ -42,6 +43,10 @@ def test_modes() -> None:
     assert query("vector", WORDS) == {"signals": words, "mode": "vector"}
     assert query("text", WORDS) == {"signals": words, "mode": "text"}
     assert query("hybrid", WORDS) == {"signals": words, "mode": "hybrid"}
+    assert query("hybrid:rrf;rrf_k=20", WORDS) == {
+        "signals": words, "mode": "hybrid", "combine": "rrf", "rrf_k": 20,
+    }  # fmt: skip
+    assert query("hybrid:rrf;rrf_k=20", PICTURE) == {"signals": [("image", None)], "mode": "vector"}
     assert query("hybrid:rrf", WORDS) == {"signals": words, "mode": "hybrid", "combine": "rrf"}
     assert query("alpha=.3", WORDS) == {"signals": words, "alpha": 0.3}
     assert query("blocks", WORDS) == {"signals": words}
@@ -77,7 +82,7 @@ def test_parts_add_up() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ";", "vektor", "text:rrf", "hybrid:best", "alpha=2", "alpha=x", "alpha=", "bridge=-1", "image=-1", "image=nan",
-     "colour=1", "collection=", "composition=mean", "vector;;text", "vector=1"],
+     "rrf_k=0", "rrf_k=1.5", "colour=1", "collection=", "composition=mean", "vector;;text", "vector=1"],
 )  # fmt: skip
 def test_what_is_no_variant_is_told_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match=r"hybrid:rrf|takes a number") as told:

@@ -321,6 +321,25 @@ def test_hybrid_pages_are_one_ranking(shop: Shop, monkeypatch: pytest.MonkeyPatc
         assert by_cursor[:98] == whole[: len(by_cursor)][:98]
 
 
+@pytest.mark.parametrize("k", [1, 60])
+def test_reciprocal_ranks_are_written_out(shop: Shop, k: int) -> None:
+    encoder: Any = Planted(SPEC, {"red shoe": [1.0, 0.1, 0.0, 0.0]}, {})
+    search = Searcher(shop.collection, lambda: encoder, _no_encoder)
+    signals = (Signal("text", "red shoe"), Signal("vector", unit(1, 0.2)))
+    asked = Query(signals, mode="hybrid", combine="rrf", rrf_k=k, explain=True)
+    page = search(asked)
+    assert page.explain is not None and page.explain["k"] == k
+    expected = dict.fromkeys((hit.id for hit in page), 0.0)
+    for route in ("vector", "text"):
+        given = {hit.id: hit.scores[route] for hit in page if hit.scores and route in hit.scores}
+        assert len(set(given.values())) > 1
+        for rank, id in enumerate(sorted(given, key=lambda id: (-given[id], id)), start=1):
+            expected[id] += 1 / (k + rank)
+    assert {hit.id: hit.score for hit in page} == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ConfigError, match="cursor"):
+        search(replace(asked, rrf_k=k + 1, cursor=search(replace(asked, limit=1)).cursor))
+
+
 def test_cursors_of_conditions_tell_them_apart(shop: Shop) -> None:
     query = Query(NEAREST, filter=F.price < 100, limit=1)
     cursor = shop.search(query).cursor

@@ -68,6 +68,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "words by vector": {"signals": WORDS, "mode": "vector"},
     "words by words": {"signals": WORDS, "mode": "text"},
     "words, ranks joined": {"signals": WORDS, "combine": "rrf"},
+    "words, first ranks above all": {"signals": WORDS, "combine": "rrf", "rrf_k": 3},
     "mostly words": {"signals": WORDS, "alpha": 0.1},
     "two texts": {"signals": (text("wooden", 2.0), text("bowl"))},
     "away from words": {"signals": (text("bag"), text("leather", -0.5))},
