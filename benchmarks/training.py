@@ -36,10 +36,10 @@ from mm_milvus.encoders import Encoder, load_encoder
 from mm_milvus.fusion import HeadConfig, normalise
 from mm_milvus.training.data import TEST, TRAIN, Asked, Labels, Products, Queries
 from mm_milvus.training.loop import Training
-from mm_milvus.training.measure import DEPTH, ndcg, ndcg_of
+from mm_milvus.training.measure import DEPTH, ndcg_of, ndcgs
 from mm_milvus.training.model import HeadModel, Means, inputs_of
 from mm_milvus.training.settings import TrainSettings
-from mm_milvus.training.start import start_weights
+from mm_milvus.training.start import starting_head
 
 KINDS = ("linear", "gated", "attention")
 POSITIVES = 8  # products of its class that a query of the training wants; of the others none is a negative
@@ -195,7 +195,9 @@ def draw(part: Part, seed: int) -> np.ndarray:
 
 def scored(part: Part, scores: np.ndarray) -> float:
     found = np.argsort(-scores, axis=1, kind="stable")[:, :DEPTH]
-    return ndcg(found, [dict.fromkeys(wanted(part, row), 1.0) for row in range(len(part.asked))])
+    return float(
+        ndcgs(found, [dict.fromkeys(wanted(part, row), 1.0) for row in range(len(part.asked))]).mean()
+    )
 
 
 def wanted(part: Part, row: int) -> list[int]:
@@ -209,8 +211,7 @@ def trained(task: Task, kind: str, seed: int, means: Means, encoder: Encoder) ->
     labels = labels_of(task.train, TRAIN, seed)
     products, queries = prepared(task.train)
     inputs = inputs_of(config, means, products, queries, spec.weights)
-    one = start_weights(config, products.image, products.text, products.present)
-    weights = {f"{side}.{name}": value for side in ("product", "query") for name, value in one.items()}
+    weights = starting_head(config, products.image, products.text, products.present)
     model = HeadModel(config, weights, means)
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainSettings(out=Path(folder), from_catalog=True, seed=seed)

@@ -28,7 +28,7 @@ from mm_milvus.training.catalog import labels_from_catalog
 from mm_milvus.training.data import Products, Queries
 from mm_milvus.training.model import HeadModel, Means, inputs_of
 from mm_milvus.training.ridge import build_bridges
-from mm_milvus.training.start import start_weights
+from mm_milvus.training.start import starting_head
 
 SETS = {
     "retail": ("style", "category"),
@@ -116,10 +116,8 @@ class Run:
         dims = spec.image_dim, spec.text_dim
         config = HeadConfig("linear", sum(dims), *dims, False, spec.name, spec.revision)
         inputs = inputs_of(config, means, products, queries, spec.weights)
-        one = start_weights(config, products.image, products.text, products.present)
-        model = HeadModel(
-            config, {f"{s}.{k}": w for s in ("product", "query") for k, w in one.items()}, means
-        )
+        weights = starting_head(config, products.image, products.text, products.present)
+        model = HeadModel(config, weights, means)
         chosen = build_bridges(model, inputs, labels, seed, lambda *_: None)
         return model.to_head(), chosen["text"]
 

@@ -26,7 +26,7 @@ from mm_milvus.training.data import Asked, Labels, Products, Queries
 from mm_milvus.training.loop import Training
 from mm_milvus.training.model import HeadModel, Means, inputs_of
 from mm_milvus.training.settings import TrainSettings
-from mm_milvus.training.start import start_weights
+from mm_milvus.training.start import starting_head
 
 PRODUCTS = QUERIES = 10_000
 IMAGE_DIM, TEXT_DIM, DIM = 288, 384, 512
@@ -55,8 +55,7 @@ def measure(kind: str, pairs: int) -> tuple[float, float, float]:
     means = Means(*(np.zeros(dim, np.float32) for dim in (IMAGE_DIM, TEXT_DIM, TEXT_DIM)))
     twins = products.twins()
     inputs = inputs_of(config, means, products, queries, DefaultWeights())
-    one = start_weights(config, products.image, products.text, products.present)
-    weights = {f"{side}.{name}": value for side in ("product", "query") for name, value in one.items()}
+    weights = starting_head(config, products.image, products.text, products.present)
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainSettings(out=Path(folder), from_catalog=True, epochs=EPOCHS, patience=EPOCHS)
         model = HeadModel(config, weights, means)

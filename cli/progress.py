@@ -12,7 +12,7 @@ from .text import one_line
 if TYPE_CHECKING:
     from mm_milvus.records import IngestReport
 
-__all__ = ["Progress"]
+__all__ = ["Phases", "Progress"]
 
 
 class Progress:
@@ -60,3 +60,32 @@ class Progress:
             self._bar.write(text, file=sys.stderr)
         else:
             click.echo(text, err=True)
+
+
+class Phases:
+    """One bar for each phase of a work, on stderr where a person watches."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._phase = ""
+
+    def __enter__(self) -> Phases:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, phase: str, done: int, total: int, note: str = "") -> None:
+        if not sys.stderr.isatty():
+            return
+        if phase != self._phase:
+            from tqdm import tqdm
+
+            self.__exit__()
+            self._phase = phase
+            self._bar = tqdm(total=total, desc=phase, leave=False, dynamic_ncols=True)
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)

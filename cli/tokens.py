@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import private_hosts_option, settings, shared_options, token_vectors_option
 from .output import print_json, say
+from .progress import Phases
 from .text import counted, one_line
 
 if TYPE_CHECKING:
@@ -44,38 +44,15 @@ def tokens(trained: str, codec: Any, rebuild: bool, in_milvus: bool, as_json: bo
     """
     from mm_milvus.late import make_tokens
 
-    with _Bar() as bar:
+    with Phases() as bar:
         report = make_tokens(
-            trained, settings(), codec=codec, rebuild=rebuild, in_milvus=in_milvus, progress=bar
-        )
+            trained, settings(), codec=codec, rebuild=rebuild, in_milvus=in_milvus,
+            progress=lambda done, total: bar("encoding tokens", done, total),
+        )  # fmt: skip
     if as_json:
         print_json(report.to_dict())
     else:
         _show(report)
-
-
-class _Bar:
-    """On stderr, where a person watches."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
-            return
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, desc="encoding tokens", leave=False, dynamic_ncols=True)
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
 
 
 def _show(report: TokensReport) -> None:

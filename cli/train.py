@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,10 +9,11 @@ import click
 from .eval_table import p_value
 from .options import compose, private_hosts_option, settings, shared_options
 from .output import print_json, say
+from .progress import Phases
 from .text import counted, one_line
 
 if TYPE_CHECKING:
-    from mm_milvus.training import Step, TrainReport, UnfrozenReport
+    from mm_milvus.training import TrainReport, UnfrozenReport
 
 __all__ = ["train"]
 
@@ -124,40 +124,12 @@ def train(as_json: bool, **options: Any) -> None:
 
     given = {name: value for name, value in options.items() if value is not None}
     chosen, shop = TrainSettings(**given), settings()
-    with _Bar() as bar:
-        report = run(chosen, shop, progress=bar)
+    with Phases() as bar:
+        report = run(chosen, shop, progress=lambda step: bar(step.phase, step.done, step.total, step.note))
     if as_json:
         print_json(report.to_dict())
     else:
         _show(report)
-
-
-class _Bar:
-    """One bar for each phase, on stderr where a person watches."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._phase = ""
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, step: Step) -> None:
-        if not sys.stderr.isatty():
-            return
-        if step.phase != self._phase:
-            from tqdm import tqdm
-
-            self.__exit__()
-            self._phase = step.phase
-            self._bar = tqdm(total=step.total, desc=step.phase, leave=False, dynamic_ncols=True)
-        if step.note:
-            self._bar.set_postfix_str(step.note, refresh=False)
-        self._bar.update(step.done - self._bar.n)
 
 
 def _show(report: TrainReport) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mm_milvus.arguments import (
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from mm_milvus.encoders.base import Encoder, QueryTexts
     from mm_milvus.ingest import Preview
     from mm_milvus.media import MediaReader
+    from mm_milvus.records import Reranker
     from mm_milvus.search import Searcher
     from mm_milvus.store import Collection, Stamp, Store
     from mm_milvus.store.filters import Condition
@@ -267,7 +267,6 @@ class Client:
         Raises StampMismatch, FilterError, UnknownField, MediaError, ProductNotFound, ConfigError, NotSupported or
         StoreError.
         """
-        from mm_milvus.late import reranker_of
         from mm_milvus.search import Searcher
 
         if not isinstance(query, Query):
@@ -277,7 +276,7 @@ class Client:
             stamp = collection.stamp
             self._searcher = Searcher(
                 collection, lambda: self._encoder(stamp), self._media, lambda: self._query_texts(stamp),
-                partial(reranker_of, self.settings),
+                self._reranker,
             )  # fmt: skip
         return self._searcher(query)
 
@@ -392,6 +391,11 @@ class Client:
 
         name = self._encoder_name(stamp)
         return None if name in self._encoders else load_query_texts(name)
+
+    def _reranker(self, *wanted: Any) -> Reranker:
+        from mm_milvus.late import reranker_of
+
+        return reranker_of(self.settings, *wanted)
 
     def _encoder_name(self, stamp: Stamp | None) -> str:
         asked = self.settings.encoder

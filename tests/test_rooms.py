@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mm_milvus"
 # `records` holds the attribute types that `config` needs; both are below nothing but the errors.
 ORDER = [
     "errors",
+    "files",
     "records",
     "config",
     "catalog",

@@ -63,6 +63,13 @@ class EncoderSpec:
     # Mean of the unit vectors of generic shop queries (text side, with the query treatment).
     query_text_mean: tuple[float, ...] | None = None
 
+    def is_known_as(self, name: str, revision: str) -> bool:
+        """Whether something was made with this encoder that says so by ``name`` and ``revision``.
+
+        A fingerprint ("fp:...") identifies the weights themselves: then the name of their folder does not matter.
+        """
+        return self.revision == revision and (self.name == name or revision.startswith("fp:"))
+
 
 class Encoder(Protocol):
     """Turns texts and pictures into vectors. Implementations keep the order and return float32 on the CPU.

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from mm_milvus.errors import FusionError
+from mm_milvus.files import replace_file
 from mm_milvus.fusion.functions import normalise
 
 if TYPE_CHECKING:
@@ -197,20 +198,15 @@ class Head:
             "query_text_mean": self.query_text_mean,
         }
         content = save({name: np.ascontiguousarray(arrays[name], np.float32) for name in sorted(arrays)})
-        for name, data in ((WEIGHTS_FILE, content), (CONFIG_FILE, self._described())):
-            unfinished = target / f"{name}.part"
-            unfinished.write_bytes(data)
-            unfinished.replace(target / name)
-
-    def _described(self) -> bytes:
-        return (json.dumps(asdict(self.config), indent=2, ensure_ascii=False) + "\n").encode()
+        replace_file(target / WEIGHTS_FILE, content)
+        replace_file(
+            target / CONFIG_FILE, json.dumps(asdict(self.config), indent=2, ensure_ascii=False) + "\n"
+        )
 
     def check(self, spec: EncoderSpec) -> None:
         """Raises FusionError unless ``spec`` is the encoder that the head was trained on."""
         config = self.config
-        if (config.encoder, config.revision) != (spec.name, spec.revision) and not (
-            config.revision.startswith("fp:") and config.revision == spec.revision
-        ):
+        if not spec.is_known_as(config.encoder, config.revision):
             raise FusionError(
                 f"this head was trained on the encoder {config.encoder}@{config.revision}, not on {spec.name}@"
                 f"{spec.revision}; use --encoder {config.source or config.encoder}, or train another one"

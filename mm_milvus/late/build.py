@@ -16,8 +16,8 @@ import numpy as np
 from mm_milvus.encoders import token_encoder
 from mm_milvus.errors import ConfigError, FusionError, MediaError
 from mm_milvus.late.codec import CODECS, Half, fit_residual
-from mm_milvus.late.files import exclusive
 from mm_milvus.late.lists import upload, version_of
+from mm_milvus.late.lock import exclusive
 from mm_milvus.late.place import home_of
 from mm_milvus.late.projection import load_projection
 from mm_milvus.late.store import Build, Manifest, current_build, open_build, start_build

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from mm_milvus.errors import FusionError
+from mm_milvus.files import replace_file
 from mm_milvus.fusion import normalise
-from mm_milvus.late.files import replace_file
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mm_milvus.errors import FusionError
+from mm_milvus.files import replace_file
 from mm_milvus.fusion import normalise
-from mm_milvus.late.files import replace_file
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -103,9 +103,7 @@ class Projection:
     def check_spec(self, spec: EncoderSpec) -> None:
         """Raises FusionError unless it was trained on this encoder."""
         config = self.config
-        if (config.encoder, config.revision) != (spec.name, spec.revision) and not (
-            config.revision.startswith("fp:") and config.revision == spec.revision
-        ):
+        if not spec.is_known_as(config.encoder, config.revision):
             raise FusionError(
                 f"this projection was trained on the encoder {config.encoder}@{config.revision}, not on {spec.name}@"
                 f"{spec.revision}; train another one on this collection"

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import FusionError
+from mm_milvus.files import replace_file
 from mm_milvus.late.codec import CodecName, load_codec
-from mm_milvus.late.files import replace_file
 from mm_milvus.late.projection import Projection, load_projection
 
 if TYPE_CHECKING:
@@ -126,7 +126,6 @@ class Build:
 
     def append(self, products: Sequence[tuple[str, str, Array, Array]]) -> None:
         """Adds a segment of (id, state, projected tokens of the text, of the picture) and makes it count."""
-        segment = f"{int(self.manifest.segments[-1]) + 1 if self.manifest.segments else 1:06d}"
         vectors = [part for _, _, text, image in products for part in (text, image)]
         rows = self.codec.encode(np.concatenate(vectors))
         listed = {
@@ -135,17 +134,17 @@ class Build:
             "texts": [len(text) for _, _, text, _ in products],
             "images": [len(image) for _, _, _, image in products],
         }
-        self._add(segment, rows.tobytes(), listed)
+        self._add(rows.tobytes(), listed, self.manifest.segments)
 
-    def _add(self, segment: str, rows: bytes, listed: dict[str, Any]) -> None:
+    def _add(self, rows: bytes, listed: dict[str, Any], others: tuple[str, ...]) -> None:
+        """A segment beside the ``others`` that go on counting."""
+        segments = self.manifest.segments
+        segment = f"{int(segments[-1]) + 1 if segments else 1:06d}"
         replace_file(self.folder / f"{segment}.bin", rows)
         replace_file(self.folder / f"{segment}.json", json.dumps(listed, ensure_ascii=False))
-        self._name([*self.manifest.segments, segment])
+        self.manifest = replace(self.manifest, segments=(*others, segment))
+        _write_manifest(self.folder, self.manifest)
         self._read(segment)
-
-    def _name(self, segments: Sequence[str]) -> None:
-        self.manifest = replace(self.manifest, segments=tuple(segments))
-        replace_file(self.folder / MANIFEST, json.dumps(asdict(self.manifest), indent=2) + "\n")
 
     def compact(self, living: set[str]) -> None:
         """Everything that counts of the ``living`` into one segment, where less than half of the rows do."""
@@ -164,12 +163,8 @@ class Build:
             "texts": [entry.texts for entry in kept.values()],
             "images": [entry.images for entry in kept.values()],
         }
-        segment = f"{int(old[-1]) + 1:06d}"
-        replace_file(self.folder / f"{segment}.bin", rows)
-        replace_file(self.folder / f"{segment}.json", json.dumps(listed, ensure_ascii=False))
-        self._name([segment])
         self.entries, self._rows = {}, {}
-        self._read(segment)
+        self._add(rows, listed, ())
         for name in old:  # open readers keep what they have mapped
             (self.folder / f"{name}.bin").unlink(missing_ok=True)
             (self.folder / f"{name}.json").unlink(missing_ok=True)
@@ -181,6 +176,10 @@ class Build:
         for other in _builds(home):
             if other != self.folder:
                 shutil.rmtree(other)
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    replace_file(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
 
 
 def _mapped(path: Path, rows: int, width: int) -> npt.NDArray[np.uint8]:
@@ -224,7 +223,7 @@ def start_build(home: Path, manifest: Manifest, projection: Projection, codec: C
     folder.mkdir(parents=True)
     projection.save(folder)
     codec.save(folder)
-    replace_file(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
+    _write_manifest(folder, manifest)
     return Build(folder, manifest, projection, codec)
 
 

@@ -114,12 +114,8 @@ class Stamp:
         return replace(self, query_text_mean=query_text_mean, calibrated_by=queries)
 
     def check_encoder(self, spec: EncoderSpec, collection: str) -> None:
-        """Raises StampMismatch unless ``spec`` is the encoder of the stored vectors.
-
-        A fingerprint ("fp:...") identifies the weights themselves: then the name of their folder does not matter.
-        """
-        same_name = spec.name == self.encoder or self.revision.startswith("fp:")
-        if not same_name or spec.revision != self.revision:
+        """Raises StampMismatch unless ``spec`` is the encoder of the stored vectors."""
+        if not spec.is_known_as(self.encoder, self.revision):
             theirs, ours = f"{self.encoder}@{self.revision}", f"{spec.name}@{spec.revision}"
             raise StampMismatch(
                 f"collection {collection!r} holds vectors of the encoder {theirs}, but {ours} was asked for; "

@@ -14,6 +14,7 @@ pictures, contents  --unfreeze: prepared pictures in a file; what products and q
 finetune, unfrozen  and the training of an encoder's last layers, which ends in an encoder of its own
 late, late_tokens,  the reranker ``late-interaction``: a projection of token vectors
 late_model
+report              what every training tells
 folder              what is in the folder of a training before and afterwards
 run                 all of it behind ``train``
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.files import being_replaced
 
-__all__ = ["load_state", "replace_file", "save_state"]
+__all__ = ["load_state", "save_state"]
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """In one step: a run that is killed meanwhile finds the state of the epoch before."""
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
+    with being_replaced(path) as file:
         try:
             torch.save(state, file)
         except (
@@ -25,9 +24,6 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
             if isinstance(error.__context__, KeyboardInterrupt | SystemExit):
                 raise error.__context__ from None
             raise
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 def load_state(path: Path, identity: str) -> dict[str, Any] | None:
@@ -50,10 +46,3 @@ def load_state(path: Path, identity: str) -> dict[str, Any] | None:
             "finish it, take another folder, or start anew with --overwrite"
         )
     return state
-
-
-def replace_file(path: Path, content: str | bytes) -> None:
-    """Writes a file in one step."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-    unfinished.replace(path)

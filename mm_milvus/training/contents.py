@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.training.data import Asked, Labels, Products, Queries
-from mm_milvus.training.pictures import PictureFile, View
+from mm_milvus.training.data import Asked, Labels, Products, Queries, View
+from mm_milvus.training.pictures import PictureFile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -111,7 +111,7 @@ def contents_of(
     asks = np.array([bool(one.image) or one.picture_of >= 0 for one in labels.asked], np.bool_)
     readable = ~asks | (image_at >= 0)
     labels = labels.keep(readable)
-    words = list(dict.fromkeys(one.text for one in labels.asked if one.text))
+    words = labels.texts
     place = {text: number for number, text in enumerate(words)}
     return labels, Contents(
         files, products.texts, words, picture_of, products.present, image_at[readable],

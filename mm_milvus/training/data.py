@@ -22,7 +22,20 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
     Ints = npt.NDArray[np.int64]
 
-__all__ = ["DEV", "SPLITS", "TEST", "TRAIN", "Asked", "Labels", "Products", "Queries", "read_products"]
+__all__ = [
+    "DEV",
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "Asked",
+    "Labels",
+    "Products",
+    "Queries",
+    "View",
+    "read_products",
+]
+
+View = tuple[str, int]  # a picture's reference and the number of its view
 
 SPLITS = ("train", "dev", "test")
 TRAIN, DEV, TEST = range(3)
@@ -100,6 +113,16 @@ class Labels:
             self.split[queries],
             self.held_out[pairs],
         )
+
+    @property
+    def texts(self) -> list[str]:
+        """What the queries say, each once."""
+        return list(dict.fromkeys(one.text for one in self.asked if one.text))
+
+    @property
+    def views(self) -> list[View]:
+        """What the queries show, but for pictures of products; each once."""
+        return list(dict.fromkeys((one.image, one.view) for one in self.asked if one.image))
 
     @property
     def learned(self) -> Ints:

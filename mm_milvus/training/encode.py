@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import MediaError
-from mm_milvus.training.data import Asked, Labels, Products, Queries
+from mm_milvus.files import being_replaced
+from mm_milvus.training.data import Asked, Labels, Products, Queries, View
 from mm_milvus.training.views import view_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = ["QueryVectors", "encode_queries", "version"]
 
 _TEXTS = 64  # of one step of the progress
 _PICTURES = 16
-_View = tuple[str, int]  # a picture's reference and the number of its view
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,7 @@ def encode_queries(
     progress: Callable[[str, int, int], None],
 ) -> QueryVectors:
     """Vectors of all queries; paths of pictures are relative to ``base``. ``cache`` is a folder, which is made."""
-    texts = list(dict.fromkeys(one.text for one in labels.asked if one.text))
-    views = list(dict.fromkeys((one.image, one.view) for one in labels.asked if one.image))
+    texts, views = labels.texts, labels.views
     text_vectors = _kept(
         cache, encoder.spec, ["text", *texts], lambda: _encode_texts(texts, encoder, progress)
     )
@@ -83,7 +82,7 @@ def _assembled(
     asked: Sequence[Asked],
     products: Products,
     texts: tuple[Array, dict[str, int]],
-    views: tuple[Array, dict[_View, int]],
+    views: tuple[Array, dict[View, int]],
 ) -> Queries:
     """Pictures of products follow those that were encoded."""
     shown = list(dict.fromkeys(one.picture_of for one in asked if one.picture_of >= 0))
@@ -113,7 +112,7 @@ def _encode_texts(
 
 
 def _encode_views(
-    views: list[_View],
+    views: list[View],
     encoder: QueryEncoder,
     reader: MediaReader,
     base: Path | None,
@@ -130,7 +129,7 @@ def _encode_views(
     return found
 
 
-def _prepared(view: _View, encoder: QueryEncoder, reader: MediaReader, base: Path | None) -> Any:
+def _prepared(view: View, encoder: QueryEncoder, reader: MediaReader, base: Path | None) -> Any:
     try:
         return encoder.prepare(view_of(*view, reader, base, encoder.smallest_side))
     except MediaError:
@@ -156,8 +155,6 @@ def _kept(cache: Path, spec: EncoderSpec, keys: list[Any], encode: Callable[[], 
         return np.asarray(np.load(path), np.float32)
     found = encode()
     cache.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
+    with being_replaced(path) as file:
         np.save(file, found)
-    unfinished.replace(path)
     return found

@@ -16,10 +16,11 @@ from mm_milvus.errors import ConfigError, EncoderError
 from mm_milvus.fusion import HeadConfig
 from mm_milvus.training.contents import Contents
 from mm_milvus.training.data import Labels, Products, Queries
+from mm_milvus.training.folder import ENCODER_CHECKPOINT
 from mm_milvus.training.loop import Outcome, Training
 from mm_milvus.training.measure import ndcgs_of
 from mm_milvus.training.model import HeadModel, Inputs, Means, inputs_of
-from mm_milvus.training.start import joint_queries, start_weights
+from mm_milvus.training.start import starting_head
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -58,7 +59,7 @@ class FineTuning(Training):
     are those of the epoch before.
     """
 
-    checkpoint, log = "encoder.pt", "encoder.jsonl"
+    checkpoint, log = ENCODER_CHECKPOINT, "encoder.jsonl"
 
     def __init__(
         self,
@@ -130,11 +131,11 @@ class FineTuning(Training):
         return found
 
     def _measured(self) -> float | None:
-        self._refresh()
+        self.refresh()
         return super()._measured()
 
-    def _refresh(self) -> None:
-        """Vectors and means of the weights as they are now, for the measurement, hard negatives and the next epoch."""
+    def refresh(self) -> None:
+        """Vectors and means of the weights as they are now, for measurements, hard negatives and the next epoch."""
         products, queries, means = self.encoded()
         self._model.means = means
         self._inputs = inputs_of(self._model.config, means, _copy(products), queries, self._spec.weights)
@@ -142,18 +143,16 @@ class FineTuning(Training):
     def _restored(self, state: dict[str, Any] | None) -> Outcome:
         outcome = super()._restored(state)
         if outcome.history and not self._over(outcome):
-            self._refresh()
+            self.refresh()
         return outcome
 
-    def score(self, split: int) -> float | None:
-        """The mean of ``scores``; None where the split is empty."""
-        found = self.scores(split)
-        return float(found.mean()) if len(found) else None
+    @property
+    def means(self) -> Means:
+        """Those of the products when vectors were last made."""
+        return self._model.means
 
     def scores(self, split: int) -> Scores:
-        """(Q,) nDCG@10 of the queries of a split by the weights as they are."""
-        if len(self._labels.queries_of(split)):
-            self._refresh()
+        """(Q,) nDCG@10 of the queries of a split, by the vectors that ``refresh`` has made."""
         return ndcgs_of(self._model, self._inputs, self._labels, split)
 
     # --- a step --------------------------------------------------------------------------------------------
@@ -250,11 +249,9 @@ def _untrained(spec: EncoderSpec) -> HeadModel:
     dim = spec.image_dim + spec.text_dim
     config = HeadConfig("linear", dim, spec.image_dim, spec.text_dim, False, spec.name, spec.revision)
     nothing = np.zeros((0, spec.image_dim), np.float32), np.zeros((0, spec.text_dim), np.float32)
-    one = start_weights(config, *nothing, np.zeros((0, 2), np.bool_))
-    weights = {f"{side}.{name}": value for side in ("product", "query") for name, value in one.items()}
+    weights = starting_head(config, *nothing, np.zeros((0, 2), np.bool_), spec)
     means = Means(*(np.zeros(dim, np.float32) for dim in (spec.image_dim, spec.text_dim, spec.text_dim)))
-    model = HeadModel(config, joint_queries(weights, spec), means)
-    return model.requires_grad_(False)
+    return HeadModel(config, weights, means).requires_grad_(False)
 
 
 def _copy(products: Products) -> Products:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.files import replace_file
 from mm_milvus.training.settings import LATE, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
     from mm_milvus.records import Rejected
     from mm_milvus.training.loop import Outcome
 
-__all__ = ["CACHE", "check_out", "save"]
+__all__ = ["CACHE", "CHECKPOINT", "ENCODER_CHECKPOINT", "check_out", "save"]
 
 REPORT, REJECTS, CURVES, CACHE = "report.json", "rejects.jsonl", "curves.png", "cache"
-_MARKS = {CACHE, "checkpoint.pt", "head.safetensors"}  # one of them is in every folder of a training
-_CHECKPOINTS = ("checkpoint.pt", "encoder.pt")  # of the head, and of unfrozen layers
+CHECKPOINTS = CHECKPOINT, ENCODER_CHECKPOINT = "checkpoint.pt", "encoder.pt"  # the latter of unfrozen layers
+_MARKS = {CACHE, CHECKPOINT, "head.safetensors"}  # one of them is in every folder of a training
 
 
 def check_out(settings: TrainSettings) -> None:
     """Raises ConfigError for a folder with a head that is not to be replaced."""
     from mm_milvus.fusion.head import WEIGHTS_FILE
 
-    unfinished = [settings.out / name for name in _CHECKPOINTS]
+    unfinished = [settings.out / name for name in CHECKPOINTS]
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in settings.out.iterdir()}
@@ -51,7 +52,6 @@ def check_out(settings: TrainSettings) -> None:
             f"there is a trained head in {str(settings.out)!r}, and collections may depend on it; take another "
             "folder, or replace it with --overwrite"
         )
-
     _check_kind(settings)
 
 
@@ -64,7 +64,7 @@ def _check_kind(settings: TrainSettings) -> None:
     if (settings.out / (WEIGHTS_FILE if late else LATE_FILE)).exists():
         made = "trained head" if late else "trained late interaction"
         raise ConfigError(f"{str(settings.out)!r} holds a {made}: take a folder that is new or empty")
-    unfinished = (settings.out / "checkpoint.pt").exists()
+    unfinished = (settings.out / CHECKPOINT).exists()
     if late and (settings.out / LATE_FILE).exists() and not (settings.overwrite or unfinished):
         raise ConfigError(
             f"there is a trained late interaction in {str(settings.out)!r}; take another folder, or replace it with "
@@ -79,9 +79,7 @@ def save(
 
     The weights come last but for the checkpoint: while there is one, the run counts as unfinished.
     """
-    from mm_milvus.training.checkpoint import replace_file
     from mm_milvus.training.curves import draw_curves
-    from mm_milvus.training.loop import CHECKPOINT
 
     lines = [
         json.dumps({"line": one.line, "reason": one.reason, "record": one.record}, ensure_ascii=False) + "\n"
@@ -97,8 +95,8 @@ def save(
     else:
         (out / CURVES).unlink(missing_ok=True)
     trained.save(out)
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    (out / _CHECKPOINTS[1]).unlink(missing_ok=True)
+    for name in CHECKPOINTS:
+        (out / name).unlink(missing_ok=True)
     for path in (out / CACHE).glob("pictures-*"):  # as large as all pictures, and of no use any more
         path.unlink()
     return report

@@ -20,6 +20,8 @@ from mm_milvus.records import Rejected
 from mm_milvus.training import run
 from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, read_products
 from mm_milvus.training.folder import CACHE, save
+from mm_milvus.training.measure import grades_of, mean_of, ndcgs
+from mm_milvus.training.report import judged, report_of
 from mm_milvus.training.settings import Step, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from mm_milvus.training.data import Products, Queries
     from mm_milvus.training.late_model import LateModel
     from mm_milvus.training.late_tokens import LateInputs
-    from mm_milvus.training.loop import Outcome
     from mm_milvus.training.measure import Scores
 
     Ints = npt.NDArray[np.int64]
@@ -60,7 +61,12 @@ class _LateTask:
     rejects: list[Rejected]
     unknown_products: int
     identity: str
-    unfrozen: None = None
+    kind: str = KIND
+    shared: bool = True
+
+    @property
+    def config(self) -> ProjectionConfig:
+        return self.model.config
 
 
 def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> TrainReport:
@@ -74,25 +80,29 @@ def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> Train
         MediaReader(MediaPolicy(allow_private_hosts=shop.allow_private_hosts)) as reader,
     ):
         task = _read(settings, store.open(shop.collection), shop, reader, told)
-    from mm_milvus.training.late_model import LateTraining, late_ndcg, late_ndcgs
+    from mm_milvus.training.late_model import LateTraining, late_ndcgs
 
-    def score(split: int) -> float | None:
-        return late_ndcg(task.model, task.inputs, task.labels, task.near, split)
-
-    def held_out() -> Scores:
-        return late_ndcgs(task.model, task.inputs, task.labels, task.near, DEV)
+    def scores(split: int) -> Scores:
+        return late_ndcgs(task.model, task.inputs, task.labels, task.near, split)
 
     training = LateTraining(settings, task.model, task.inputs, task.labels, task.twins, task.near, task.pool)
-    before, start = score(TEST), held_out()
+    before, start = mean_of(scores(TEST)), scores(DEV)
     outcome = training.run(
         settings.out, task.identity, lambda done, total, note: told(Step("training", done, total, note))
     )
-    report = _reported(settings, shop, task, outcome, (before, score(TEST)))
-    won, p = run._judged(
-        max(start, _first_ndcgs(task, DEV), key=lambda scores: _mean(scores) or 0.0), held_out(), None
+    first = _first_ndcgs(task, DEV)
+    report = report_of(
+        settings, shop, task, outcome, (before, mean_of(scores(TEST))),
+        judged(max(start, first, key=lambda found: mean_of(found) or 0.0), scores(DEV)),
+        time.perf_counter() - began,
+        _next(settings, shop),
+    )  # fmt: skip
+    report = replace(
+        report,
+        ndcg_first=mean_of(first),
+        test_ndcg_first=mean_of(_first_ndcgs(task, TEST)),
+        unread_pictures=task.inputs.unread,
     )
-    report = replace(report, won=won, p=p)
-    report = replace(report, seconds=round(time.perf_counter() - began, 1))
     return save(settings.out, task.model.to_head(), task.rejects, outcome, report)
 
 
@@ -186,11 +196,14 @@ def _first_stage(
     from mm_milvus.training.mining import Known, by_words, hard_negatives
     from mm_milvus.training.model import HeadModel, Means, inputs_of
     from mm_milvus.training.nearest import nearest
+    from mm_milvus.training.start import starting_head
 
     stamp, config = collection.stamp, _first_config(spec)
     means = Means(stamp.image_mean, stamp.text_mean, query_mean(stamp, spec))
     inputs = inputs_of(config, means, products, queries, spec.weights)
-    model = HeadModel(config, run._weights(config, None, products, spec), means)
+    model = HeadModel(
+        config, starting_head(config, products.image, products.text, products.present, spec), means
+    )
     near = np.full((len(labels.asked), CANDIDATES), -1, np.int64)
     for split in (DEV, TEST):
         held = labels.queries_of(split)
@@ -215,55 +228,9 @@ def _met(labels: Labels, near: Ints, pool: Ints | None) -> Ints:
 # --- what is told ------------------------------------------------------------------------------------------
 
 
-def _reported(
-    settings: TrainSettings,
-    shop: Settings,
-    task: _LateTask,
-    outcome: Outcome,
-    test: tuple[float | None, float | None],
-) -> TrainReport:
-    queries, pairs = task.labels.counts()
-    config = task.model.config
-    start, best = outcome.at(0), outcome.at(outcome.best_epoch)
-    return TrainReport(
-        out=str(settings.out),
-        fusion=KIND,
-        dim=config.dim,
-        shared=True,
-        encoder=config.encoder,
-        collection=shop.collection,
-        products=task.products,
-        queries=queries,
-        pairs=pairs,
-        rejected=len(task.rejects),
-        unknown_products=task.unknown_products,
-        ndcg_start=start,
-        ndcg=best,
-        test_ndcg_start=test[0],
-        test_ndcg=test[1],
-        won=None,
-        p=None,
-        epochs=len(outcome.history) - 1,
-        best_epoch=outcome.best_epoch,
-        resumed_from=outcome.resumed_from,
-        seconds=0.0,
-        bridge=None,
-        next=_next(settings, shop),
-        ndcg_first=_mean(_first_ndcgs(task, DEV)),
-        test_ndcg_first=_mean(_first_ndcgs(task, TEST)),
-        unread_pictures=task.inputs.unread,
-    )
-
-
 def _first_ndcgs(task: _LateTask, split: int) -> Scores:
     """(Q,) those of the ranking before it is reordered."""
-    from mm_milvus.training.measure import grades_of, ndcgs
-
     return ndcgs(task.near[task.labels.queries_of(split)], grades_of(task.labels, split))
-
-
-def _mean(scores: Scores) -> float | None:
-    return float(scores.mean()) if len(scores) else None
 
 
 def _next(settings: TrainSettings, shop: Settings) -> str:

@@ -15,7 +15,8 @@ from torch.nn.functional import normalize
 from mm_milvus.late import Projection, ProjectionConfig, QueryTokens, maxsim_of
 from mm_milvus.training.data import DEV
 from mm_milvus.training.loop import Training
-from mm_milvus.training.measure import grades_of, ndcgs
+from mm_milvus.training.measure import grades_of, mean_of, ndcgs
+from mm_milvus.training.start import principal
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int64]
 
-__all__ = ["LateModel", "LateTraining", "late_ndcg", "start_projection"]
+__all__ = ["LateModel", "LateTraining", "late_ndcgs", "start_projection"]
 
 _SAMPLE = 100_000  # tokens by which a projection starts
 
@@ -152,17 +153,10 @@ class LateTraining(Training):
         self._loss: Any = LateLoss(self._loss)  # the same parameters, which the optimiser has
 
     def _measured(self) -> float | None:
-        return late_ndcg(self._late, self._tokens, self._labels, self._near, DEV)
+        return mean_of(late_ndcgs(self._late, self._tokens, self._labels, self._near, DEV))
 
     def _mine(self, epoch: int) -> None:
         self._pool = self._negatives
-
-
-@torch.no_grad()
-def late_ndcg(model: LateModel, inputs: LateInputs, labels: Labels, near: Ints, split: int) -> float | None:
-    """The mean of ``late_ndcgs``; None where the split is empty."""
-    found = late_ndcgs(model, inputs, labels, near, split)
-    return float(found.mean()) if len(found) else None
 
 
 def late_ndcgs(model: LateModel, inputs: LateInputs, labels: Labels, near: Ints, split: int) -> Scores:
@@ -237,8 +231,6 @@ def _sample(table: TokenTable) -> npt.NDArray[np.float64]:
 
 
 def _principal(rows: npt.NDArray[np.float64], dim: int) -> npt.NDArray[np.float64]:
-    """(dim, D) eigenvectors of the second moments as rows, the largest first, then zeros; signs are fixed."""
-    width = rows.shape[1]
-    found = np.linalg.eigh(rows.T @ rows)[1][:, ::-1].T[:dim]
-    found = found * np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]
-    return np.concatenate([found, np.zeros((dim - len(found), width))])
+    """(dim, D) the principal directions as rows, then zeros."""
+    found = principal(rows.T @ rows)[:dim]
+    return np.concatenate([found, np.zeros((dim - len(found), rows.shape[1]))])

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import MediaError
+from mm_milvus.files import being_replaced
 from mm_milvus.late import product_tokens
-from mm_milvus.training.data import Labels, Products
+from mm_milvus.training.data import Labels, Products, View
 from mm_milvus.training.views import view_of
 
 if TYPE_CHECKING:
@@ -135,9 +136,7 @@ def late_inputs(
             sources.progress("encoding tokens", min(start + _ITEMS, len(ids)), len(ids))
 
     text, image = tables.both("products", keys, encode)
-    texts = list(dict.fromkeys(one.text for one in labels.asked if one.text))
-    views = list(dict.fromkeys((one.image, one.view) for one in labels.asked if one.image))
-    asked = labels.asked
+    texts, views, asked = labels.texts, labels.views, labels.asked
     place_of = {text: place for place, text in enumerate(texts)}
     view_of = {view: place for place, view in enumerate(views)}
     row_of = np.full(len(products), -1, np.int64)
@@ -172,7 +171,7 @@ def _texts(texts: Sequence[str], encoder: TokenEncoder) -> Iterable[list[Array]]
 
 
 def _views(
-    views: Sequence[tuple[str, int]], encoder: TokenEncoder, reader: MediaReader, base: Path | None
+    views: Sequence[View], encoder: TokenEncoder, reader: MediaReader, base: Path | None
 ) -> Iterable[list[Array]]:
     """A picture that cannot be read any more has no tokens: that it could not was told when its vector was made."""
     for view in views:
@@ -234,10 +233,8 @@ class _Tables:
             for file in files:
                 file.close()
         for path, count in zip(paths, counts, strict=True):
-            unfinished = path.with_suffix(".part")
-            with unfinished.open("wb") as file:
-                np.save(file, np.concatenate([[0], np.cumsum(count, dtype=np.int64)]).astype(np.int64))
-            unfinished.replace(path.with_suffix(".npy"))
+            with being_replaced(path.with_suffix(".npy")) as table:
+                np.save(table, np.concatenate([[0], np.cumsum(count, dtype=np.int64)]).astype(np.int64))
 
 
 def _table(path: Path, width: int) -> TokenTable:

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from mm_milvus.training.checkpoint import load_state, replace_file, save_state
+from mm_milvus.files import replace_file
+from mm_milvus.training.checkpoint import load_state, save_state
 from mm_milvus.training.data import DEV, TRAIN
+from mm_milvus.training.folder import CHECKPOINT
 from mm_milvus.training.losses import PairLoss
 from mm_milvus.training.measure import ndcg_of
 from mm_milvus.training.mining import Known, by_words, draw, hard_negatives
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
 
-__all__ = ["CHECKPOINT", "Outcome", "Training"]
+__all__ = ["Outcome", "Training"]
 
-CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 _CLIP = 1.0  # the most that the norm of all gradients may be
 _WARM = 0.05  # share of the steps in which the learning rate rises

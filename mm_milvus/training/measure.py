@@ -15,14 +15,9 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Scores = npt.NDArray[np.float64]
 
-__all__ = ["DEPTH", "grades_of", "is_better", "ndcg", "ndcg_of", "ndcgs", "ndcgs_of"]
+__all__ = ["DEPTH", "grades_of", "is_better", "mean_of", "ndcg_of", "ndcgs", "ndcgs_of"]
 
 DEPTH = 10
-
-
-def ndcg(found: Ints, grades: list[dict[int, float]]) -> float:
-    """The mean of ``ndcgs``."""
-    return float(np.mean(ndcgs(found, grades)))
 
 
 def ndcgs(found: Ints, grades: list[dict[int, float]]) -> Scores:
@@ -40,6 +35,11 @@ def ndcgs(found: Ints, grades: list[dict[int, float]]) -> Scores:
     return np.array(scores, np.float64)
 
 
+def mean_of(scores: Scores) -> float | None:
+    """None where there are none."""
+    return float(scores.mean()) if len(scores) else None
+
+
 def is_better(after: float | None, before: float | None) -> bool | None:
     """Whether nDCG has risen by more than the rounding of its mean; None where it is not known."""
     return None if after is None or before is None else after > before + 1e-9
@@ -47,8 +47,7 @@ def is_better(after: float | None, before: float | None) -> bool | None:
 
 def ndcg_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> float | None:
     """The mean of ``ndcgs_of``; None where the split is empty."""
-    found = ndcgs_of(model, inputs, labels, split)
-    return float(found.mean()) if len(found) else None
+    return mean_of(ndcgs_of(model, inputs, labels, split))
 
 
 def ndcgs_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> Scores:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import MediaError
+from mm_milvus.files import being_replaced, replace_file
+from mm_milvus.training.data import View
 from mm_milvus.training.encode import version
 from mm_milvus.training.views import view_of
 
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
 
-__all__ = ["PictureFile", "View", "read_pictures"]
+__all__ = ["PictureFile", "read_pictures"]
 
-View = tuple[str, int]  # a picture's reference and the number of its view
 _AT_ONCE = 64  # pictures that are in memory while they are read
 _ALONE = "picture"  # name of a picture that is one tensor
 
@@ -84,15 +85,13 @@ def read_pictures(
             return b""
 
     sizes: list[int] = []
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with being_replaced(path) as file, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for part in _parts(views):
             for content in pool.map(prepared, part):
                 file.write(content)
                 sizes.append(len(content))
             progress(len(sizes), len(views))
-    unfinished.replace(path)
-    index.write_text(json.dumps(sizes))
+    replace_file(index, json.dumps(sizes))
     return PictureFile(path, sizes)
 
 

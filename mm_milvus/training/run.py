@@ -19,6 +19,8 @@ from mm_milvus.fusion import Head, HeadConfig, HeadKind, load_head
 from mm_milvus.records import Rejected
 from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, Products, Queries, read_products
 from mm_milvus.training.folder import CACHE, check_out, save
+from mm_milvus.training.measure import mean_of, ndcgs_of
+from mm_milvus.training.report import judged, judged_by, report_of
 from mm_milvus.training.settings import DIM, LATE, Step, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from mm_milvus.search.cache import QueryEncoder
     from mm_milvus.store import Collection, Stamp
     from mm_milvus.training.loop import Outcome
+    from mm_milvus.training.measure import Scores
     from mm_milvus.training.model import HeadModel, Inputs
     from mm_milvus.training.settings import UnfrozenReport
     from mm_milvus.training.unfrozen import Unfreezing, Unfrozen
@@ -66,13 +69,20 @@ def train(
     with Store(shop) as store, MediaReader(policy) as reader:
         collection = store.open(shop.collection)
         task = _read(settings, collection, shop, reader, told)
-    before, start = _score(task, TEST), _scores(task, DEV)
+    before, start = mean_of(_scores(task, TEST)), _scores(task, DEV)
     if task.unfrozen is not None:
         before, start = task.unfrozen.report.test_ndcg_start, task.unfrozen.start
     outcome, bridges = _trained(settings, task, told)
-    report = _reported(settings, shop, task, outcome, (before, _score(task, TEST)))
-    won, p = _judged(start, _scores(task, DEV), bridges)
-    report = replace(report, seconds=round(time.perf_counter() - began, 1), bridge=bridges, won=won, p=p)
+    unfrozen = task.unfrozen.report if task.unfrozen else None
+    report = report_of(
+        settings, shop, task, outcome, (before, mean_of(_scores(task, TEST))),
+        judged(start, _scores(task, DEV)) if bridges is None else _judged_by_bridge(bridges["text"]),
+        time.perf_counter() - began,
+        _next(settings.out, shop, unfrozen),
+    )  # fmt: skip
+    report = replace(report, bridge=bridges, unfrozen=unfrozen)
+    if unfrozen:
+        report = replace(report, ndcg_start=unfrozen.ndcg_start)
     return save(settings.out, task.model.to_head(), task.rejects, outcome, report)
 
 
@@ -89,13 +99,13 @@ def _trained(
         return training.run(settings.out, task.identity, lambda *how: told(Step("training", *how))), None
     from mm_milvus.training.ridge import build_bridges
 
-    began, start = time.perf_counter(), _score(task, DEV)
+    began, start = time.perf_counter(), mean_of(_scores(task, DEV))
     bridges = build_bridges(
         task.model, task.inputs, task.labels, settings.seed, lambda *how: told(Step("training", *how))
     )
     seconds = round(time.perf_counter() - began, 3)
     first = {"epoch": 0, "loss": None, "ndcg": start, "seconds": 0.0}
-    last = {"epoch": 1, "loss": None, "ndcg": _score(task, DEV), "seconds": seconds}
+    last = {"epoch": 1, "loss": None, "ndcg": mean_of(_scores(task, DEV)), "seconds": seconds}
     chosen = {name: asdict(bridge) for name, bridge in bridges.items()}
     return Outcome([first, last], 1), chosen
 
@@ -110,11 +120,23 @@ class _Task:
     queries: Queries
     twins: Any
     texts: list[str]
-    spec: EncoderSpec
     rejects: list[Rejected]
     unknown_products: int
     identity: str
     unfrozen: Unfrozen | None
+    kind: str
+
+    @property
+    def config(self) -> HeadConfig:
+        return self.model.config
+
+    @property
+    def shared(self) -> bool:
+        return self.model.config.shared
+
+    @property
+    def products(self) -> int:
+        return len(self.inputs)
 
 
 # --- what is read ------------------------------------------------------------------------------------------
@@ -166,7 +188,7 @@ def _read(
     weights = _weights(config, initial, products, spec)
     return _Task(
         HeadModel(config, weights, means), inputs, encoded.labels, encoded.queries, twins, products.texts,
-        spec, rejects, unknown, identity, unfrozen,
+        rejects, unknown, identity, unfrozen, settings.fusion or config.kind,
     )  # fmt: skip
 
 
@@ -264,13 +286,11 @@ def _weights(
     config: HeadConfig, initial: Head | None, products: Products, spec: EncoderSpec
 ) -> dict[str, Any]:
     """By the names of ``Head.weights``; ``products`` are centred where the head takes such."""
-    from mm_milvus.training.start import joint_queries, start_weights
+    from mm_milvus.training.start import starting_head
 
     if initial is not None:
         return dict(initial.weights)
-    one = start_weights(config, products.image, products.text, products.present)
-    sides = ("product",) if config.shared else ("product", "query")
-    return joint_queries({f"{side}.{name}": value for side in sides for name, value in one.items()}, spec)
+    return starting_head(config, products.image, products.text, products.present, spec)
 
 
 def _identity(
@@ -292,75 +312,15 @@ def _identity(
 # --- what is told ------------------------------------------------------------------------------------------
 
 
-def _score(task: _Task, split: int) -> float | None:
-    from mm_milvus.training.measure import ndcg_of
-
-    return ndcg_of(task.model, task.inputs, task.labels, split)
-
-
-def _scores(task: _Task, split: int) -> Any:
-    from mm_milvus.training.measure import ndcgs_of
-
+def _scores(task: _Task, split: int) -> Scores:
     return ndcgs_of(task.model, task.inputs, task.labels, split)
 
 
-def _judged(
-    start: Any, end: Any, bridges: dict[str, dict[str, Any]] | None
-) -> tuple[bool | None, float | None]:
-    """Whether the head is better than its start, and the p of that; of ridge where products lack their text."""
-    from mm_milvus.training.significance import is_gain, paired_p
-
-    if bridges is None:
-        if not len(start):
-            return None, None
-        gain, p = float(np.mean(end) - np.mean(start)), paired_p(end, start)
-    else:
-        words = bridges["text"]
-        if words["p"] is None:
-            return None, None
-        gain, p = words["ndcg_with"] - words["ndcg_without"], words["p"]
-    return is_gain(gain, p), round(p, 6)
-
-
-def _reported(
-    settings: TrainSettings,
-    shop: Settings,
-    task: _Task,
-    outcome: Outcome,
-    test: tuple[float | None, float | None],
-) -> TrainReport:
-    unfrozen = task.unfrozen.report if task.unfrozen else None
-    queries, pairs = task.labels.counts()
-    start, best = outcome.at(0), outcome.at(outcome.best_epoch)
-    if unfrozen is not None:
-        start = unfrozen.ndcg_start
-    config = task.model.config
-    return TrainReport(
-        out=str(settings.out),
-        fusion=settings.fusion or config.kind,
-        dim=config.dim,
-        shared=config.shared,
-        encoder=config.encoder,
-        collection=shop.collection,
-        products=len(task.inputs),
-        queries=queries,
-        pairs=pairs,
-        rejected=len(task.rejects),
-        unknown_products=task.unknown_products,
-        ndcg_start=start,
-        ndcg=best,
-        test_ndcg_start=test[0],
-        test_ndcg=test[1],
-        won=None,
-        p=None,
-        epochs=len(outcome.history) - 1,
-        best_epoch=outcome.best_epoch,
-        resumed_from=outcome.resumed_from,
-        seconds=0.0,
-        bridge=None,
-        next=_next(settings.out, shop, unfrozen),
-        unfrozen=unfrozen,
-    )
+def _judged_by_bridge(words: dict[str, Any]) -> tuple[bool | None, float | None]:
+    """By what the bridge is for: words, where products lack their text."""
+    if words["p"] is None:
+        return None, None
+    return judged_by(words["ndcg_with"] - words["ndcg_without"], words["p"])
 
 
 def _next(out: Path, shop: Settings, unfrozen: UnfrozenReport | None) -> str:

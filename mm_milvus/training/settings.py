@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.late import KIND as LATE
 
 if TYPE_CHECKING:
     from mm_milvus.fusion import HeadKind
 
 __all__ = [
     "DIM",
+    "LATE",
     "FusionKind",
     "LossName",
     "Schedule",
@@ -30,7 +32,6 @@ FusionKind = Literal[
 ]  # ridge: a linear one, without steps
 LossName = Literal["softmax", "sigmoid"]
 Schedule = Literal["cosine", "constant"]
-LATE: Literal["late-interaction"] = "late-interaction"  # no fusion, but a reranker
 KINDS = (*get_args(FusionKind), LATE)
 _STEP, _LATE_STEP = (
     256,
@@ -207,10 +208,10 @@ class TrainReport:
     best_epoch: int
     resumed_from: int  # epochs that an earlier run had done
     seconds: float
-    bridge: (
-        dict[str, dict[str, Any]] | None
-    )  # of ridge, what was chosen: by "text" and "image" that are asked with
     next: str  # the command that puts the head to use
+    bridge: dict[str, dict[str, Any]] | None = (
+        None  # of ridge, what was chosen, by what is asked with: text, image
+    )
     ndcg_first: float | None = None  # of late interaction: the dev split before it is reordered
     test_ndcg_first: float | None = None
     unread_pictures: int = 0  # of products whose tokens were needed

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["centre", "joint_queries", "start_weights"]
+__all__ = ["centre", "principal", "start_weights", "starting_head"]
 
 _Rows = TypeVar("_Rows", bound="npt.NDArray[np.generic]")
 _ROWS = 8_192  # taken into memory again at once
@@ -50,13 +50,19 @@ def start_weights(config: HeadConfig, image: Array, text: Array, present: Bools)
     return weights
 
 
-def joint_queries(weights: dict[str, Array], spec: EncoderSpec) -> dict[str, Array]:
-    """The weights of both sides, with queries that meet the other modality as well where a space is joint.
+def starting_head(
+    config: HeadConfig, image: Array, text: Array, present: Bools, spec: EncoderSpec | None = None
+) -> dict[str, Array]:
+    """``start_weights`` of all sides, by the names of ``Head.weights``.
 
-    Words ask for P_image and P_text by the shares with which the fusion ``blocks`` compares them with pictures and with
-    texts, and pictures likewise. Weights that the sides share stay as they are.
+    Where the space of ``spec`` is joint, queries with weights of their own meet the other modality as well: words ask
+    for P_image and P_text by the shares with which the fusion ``blocks`` compares them with pictures and with texts,
+    and pictures likewise.
     """
-    if not spec.joint or "query.image" not in weights:
+    one = start_weights(config, image, text, present)
+    sides = ("product",) if config.shared else ("product", "query")
+    weights = {f"{side}.{name}": value for side in sides for name, value in one.items()}
+    if spec is None or not spec.joint or config.shared:
         return weights
     image, text = weights["query.image"], weights["query.text"]
     on_text, on_image = (
@@ -83,15 +89,20 @@ def _projections(config: HeadConfig, image: Array, text: Array, present: Bools) 
 
 
 def _principal(image: Array, text: Array, present: Bools) -> Array:
-    """(D, D) the eigenvectors of the products' second moments, as rows, the largest first; signs are fixed."""
+    """``principal`` of the products' [u_image ; u_text]."""
     width = image.shape[1] + text.shape[1]
     moments = np.zeros((width, width))
     for one, other, has in zip(_parts(image), _parts(text), _parts(present), strict=True):
         both = np.concatenate([one * has[:, :1], other * has[:, 1:]], axis=1)
         moments += both.T @ both
+    return principal(moments).astype(np.float32)
+
+
+def principal(moments: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(D, D) second moments -> their eigenvectors as rows, the largest first; signs are fixed."""
     found = np.linalg.eigh(moments)[1][:, ::-1].T
-    signs = np.sign(found[np.arange(width), np.abs(found).argmax(axis=1)])
-    return np.asarray(found * signs[:, None], np.float32)
+    signs = np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])
+    return np.asarray(found * signs[:, None])
 
 
 def _parts(rows: _Rows) -> Iterator[_Rows]:

@@ -15,13 +15,13 @@ import numpy as np
 from mm_milvus.encoders import load_encoder
 from mm_milvus.encoders.trainable import trainable
 from mm_milvus.errors import ConfigError
+from mm_milvus.files import replace_file
 from mm_milvus.search.cache import QueryEncoder
-from mm_milvus.training.checkpoint import replace_file
 from mm_milvus.training.contents import contents_of, forget_unread, product_views
 from mm_milvus.training.curves import draw_curves
 from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, Products
 from mm_milvus.training.finetune import FineTuning
-from mm_milvus.training.measure import is_better
+from mm_milvus.training.measure import is_better, mean_of
 from mm_milvus.training.model import Means
 from mm_milvus.training.pictures import PictureFile, read_pictures
 from mm_milvus.training.settings import TrainSettings, UnfrozenReport
@@ -85,7 +85,7 @@ class Unfreezing:
     def train(self, products: Products, labels: Labels, reader: MediaReader, progress: _Progress) -> Unfrozen:
         """After ``read``: trains, saves the encoder and loads it again; ``products`` get its vectors."""
         settings, spec = self._settings, self._encoder.spec
-        views = list(dict.fromkeys((one.image, one.view) for one in labels.asked if one.image))
+        views = labels.views
         base = settings.pairs.parent if settings.pairs else None
         files = self._pictures, self._read(views, reader, base, progress)
         kept, contents = contents_of(labels, products, self._picture_of, files, views)
@@ -93,15 +93,16 @@ class Unfreezing:
             raise ConfigError("none of the queries to train with can be read")
         identity = _identity(settings, [spec.name, spec.revision], products, kept, files)
         tuning = FineTuning(settings, self._towers, self._parameters, spec, (products, kept, contents))
-        test_start, start = tuning.score(TEST), tuning.scores(DEV)
+        tuning.refresh()
+        test_start, start = mean_of(tuning.scores(TEST)), tuning.scores(DEV)
         outcome = tuning.run(
             settings.out, identity, lambda done, total, note: progress("training layers", done, total, note)
         )
         name = self._save()
-        report = self._reported(outcome, name, (test_start, tuning.score(TEST)))
-        means = tuning.encoded()[2]
+        tuning.refresh()
+        report = self._reported(outcome, name, (test_start, mean_of(tuning.scores(TEST))))
         loaded = load_encoder(name, device=self._device, dtype="float32")
-        return Unfrozen(QueryEncoder(lambda: loaded), name, means, report, start)
+        return Unfrozen(QueryEncoder(lambda: loaded), name, tuning.means, report, start)
 
     def _save(self) -> str:
         """The trained encoder in its folder, in one step; returns the name that loads it from anywhere."""

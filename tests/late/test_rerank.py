@@ -16,7 +16,7 @@ from mm_milvus.encoders import load_encoder, token_encoder
 from mm_milvus.encoders.pixels import rgb_array
 from mm_milvus.errors import ConfigError, FusionError, NotSupported
 from mm_milvus.late import TokensReport, home_of, load_projection, make_tokens
-from mm_milvus.late.files import exclusive
+from mm_milvus.late.lock import exclusive
 from mm_milvus.late.store import current_build, open_build
 
 from ..encoders import tiny_models

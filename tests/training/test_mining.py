@@ -11,7 +11,7 @@ from mm_milvus.search import WordIndex
 from mm_milvus.training import mining
 from mm_milvus.training import nearest as search
 from mm_milvus.training.data import DEV, TRAIN
-from mm_milvus.training.measure import ndcg, ndcg_of
+from mm_milvus.training.measure import ndcg_of, ndcgs
 from mm_milvus.training.mining import MINED, Known, by_words, draw, hard_negatives
 from mm_milvus.training.model import HeadModel, Inputs, inputs_of
 from tests.training import worlds
@@ -120,7 +120,7 @@ def test_ndcg_is_written_out() -> None:
     found = np.array([[9, 1, 2, 8, 7, 6, 5, 4, 3, 0], [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]])
     gained = 3 / math.log2(3) + 1 / math.log2(4)
     best = 3 / math.log2(2) + 1 / math.log2(3)
-    assert ndcg(found, [{1: 3.0, 2: 1.0}, {0: 1.0}]) == pytest.approx((gained / best + 0) / 2)
+    assert ndcgs(found, [{1: 3.0, 2: 1.0}, {0: 1.0}]).mean() == pytest.approx((gained / best + 0) / 2)
 
 
 def test_ndcg_is_that_of_ir_measures() -> None:
@@ -138,7 +138,7 @@ def test_ndcg_is_that_of_ir_measures() -> None:
         for r, p in enumerate(row)
     ]
     expected = ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)
-    assert ndcg(found, grades) == pytest.approx(next(iter(expected.values())), abs=1e-9)
+    assert ndcgs(found, grades).mean() == pytest.approx(next(iter(expected.values())), abs=1e-9)
 
 
 def test_a_split_is_measured_against_all_products(tmp_path: Path) -> None:

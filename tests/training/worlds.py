@@ -8,7 +8,7 @@ from mm_milvus.encoders.base import DefaultWeights
 from mm_milvus.fusion import Head, HeadConfig, normalise
 from mm_milvus.training.data import TRAIN, Labels, Products, Queries
 from mm_milvus.training.model import HeadModel, Inputs, Means, inputs_of
-from mm_milvus.training.start import start_weights
+from mm_milvus.training.start import starting_head
 
 IMAGE, TEXT = 12, 8
 WEIGHTS = DefaultWeights(image=0.3, text=0.7)
@@ -81,9 +81,7 @@ def started(
     """A model before its first step; the vectors given stay as they are."""
     products, queries = copied(products, queries)
     inputs = inputs_of(config, means, products, queries, WEIGHTS)
-    one = start_weights(config, products.image, products.text, products.present)
-    sides = ("product",) if config.shared else ("product", "query")
-    weights = {f"{side}.{name}": value for side in sides for name, value in one.items()}
+    weights = starting_head(config, products.image, products.text, products.present)
     return HeadModel(config, weights, means), inputs
 
 

@@ -1,15 +1,14 @@
-"""Files that are there as a whole or not at all, also after a power cut."""
+"""One process at a time makes the token vectors of a collection."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mm_milvus.errors import ConfigError
 
-__all__ = ["exclusive", "replace_file"]
+__all__ = ["exclusive"]
 
 
 @contextmanager
@@ -27,13 +26,3 @@ def exclusive(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise ConfigError(f"another process is making the token vectors in {str(folder)!r}") from error
         yield
-
-
-def replace_file(path: Path, content: str | bytes) -> None:
-    """Writes a file in one step."""
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
