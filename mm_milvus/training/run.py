@@ -357,7 +357,7 @@ def _reported(
 def _next(out: Path, shop: Settings) -> str:
     name = re.sub(r"[^A-Za-z0-9_]", "_", f"{shop.collection}_{out.name}")
     fusion = str(out) if len(out.parts) > 1 else f"./{out}"
-    words = ["mm-milvus", "ingest", "catalog.jsonl", "--fusion", fusion, "--collection", name]
+    words = ["mm-milvus", "ingest", "CATALOG", "--fusion", fusion, "--collection", name]
     if shop.uri != type(shop).model_fields["uri"].default:
         words += ["--uri", shop.uri]
     return shlex.join(words)
