@@ -240,7 +240,8 @@ def trained(
     held_out = inputs_of(config, means, *prepared(task.test), spec.weights)
     found = ndcg_of(model, held_out, labels_of(task.test, TEST, seed), TEST)
     dev = outcome.at(outcome.best_epoch)
-    assert found is not None and dev is not None
+    assert found is not None
+    assert dev is not None
     return dev, found
 
 

@@ -365,18 +365,15 @@ def _next(out: Path, shop: Settings) -> str:
 
 def _save(out: Path, task: _Task, outcome: Outcome, report: TrainReport) -> TrainReport:
     """The head last but for the checkpoint: while there is one, the run counts as unfinished."""
+    from mm_milvus.catalog.rejects import RejectsFile
     from mm_milvus.training.checkpoint import replace_file
     from mm_milvus.training.curves import draw_curves
     from mm_milvus.training.loop import CHECKPOINT
 
-    lines = [
-        json.dumps({"line": one.line, "reason": one.reason, "record": one.record}, ensure_ascii=False) + "\n"
-        for one in task.rejects
-    ]
-    if lines:
-        replace_file(out / REJECTS, "".join(lines))
-    else:
-        (out / REJECTS).unlink(missing_ok=True)
+    (out / REJECTS).unlink(missing_ok=True)
+    with RejectsFile(out / REJECTS) as rejects:
+        for one in task.rejects:
+            rejects.write(one)
     replace_file(out / REPORT, json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
     if report.bridge is None:
         replace_file(out / CURVES, draw_curves(outcome.history, outcome.best_epoch))

@@ -309,7 +309,7 @@ def test_a_head_that_is_no_better_is_called_that(shop: Settings, tmp_path: Path)
         (["--from-catalog", "--fusion", "sum"], "needs pictures and texts of equal width"),
         (["--from-catalog", "--fusion", "attention", "--dim", "30"], "must be a multiple of its 8 heads"),
         (["--from-catalog", "--fusion", "ridge", "--shared"], "it takes neither init nor shared"),
-        (["nowhere.jsonl"], "the file of pairs 'nowhere.jsonl' cannot be read"),
+        (["nowhere.jsonl"], "the file of pairs cannot be used: cannot read nowhere.jsonl"),
     ],
 )
 def test_bad_options_are_one_line(shop: Settings, tmp_path: Path, args: list[str], message: str) -> None:
