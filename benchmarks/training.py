@@ -1,6 +1,7 @@
 """What training is worth on real photos that it has not seen, with the encoder `offline`.
 
     python benchmarks/training.py --data ../shared/data [--cache FOLDER] [--seeds 3]
+    python benchmarks/training.py --data ../shared/data --only rates
     python benchmarks/training.py --only speed
     python benchmarks/training.py --only bridge --data ../shared/data
 
@@ -16,7 +17,8 @@ Prints a table of nDCG@10: the mean of the seeds and half their range. Vectors a
   senders.
 
 Untrained are `raw` (the vectors as they are), `centred` (less their mean), and for descriptions `bridge` (the texts of
-the nearest photos of the training, as ``--bridge 1`` asks).
+the nearest photos of the training, as ``--bridge 1`` asks). ``rates`` prints nDCG@10 of the dev split, a tenth of the
+queries of the training, by learning rate: by these numbers ``TrainSettings.rate_of`` is chosen.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from mm_milvus.training.settings import TrainSettings
 from mm_milvus.training.start import starting_head
 
 KINDS = ("linear", "gated", "attention")
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 POSITIVES = 8  # products of its class that a query of the training wants; of the others none is a negative
 GARMENTS = 3_000
 
@@ -72,7 +75,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with clothing/ and grocery/")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "mm-milvus-training")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", help="words of the names of tasks; speed; bridge")
+    parser.add_argument("--only", nargs="+", help="words of the names of tasks; rates; speed; bridge")
     options = parser.parse_args()
     if options.only == ["speed"]:
         training_speed.report(KINDS)
@@ -89,13 +92,26 @@ def main() -> None:
         return
     spec = encoder.spec
     means = Means(*(np.array(m, np.float32) for m in (spec.image_mean, spec.text_mean, spec.query_text_mean)))
+    if options.only == ["rates"]:
+        print("| task | head | " + " | ".join(map(str, RATES)) + " |\n|---|---|" + "---|" * len(RATES))
+        for task in tasks(encoder, options.data, options.cache):
+            for kind in KINDS:
+                means_of = [
+                    np.mean(
+                        [trained(task, kind, seed, means, encoder, rate)[0] for seed in range(options.seeds)]
+                    )
+                    for rate in RATES
+                ]
+                cells = " | ".join(f"{mean:.3f}" for mean in means_of)
+                print(f"| {task.name} | {kind} | {cells} |", flush=True)
+        return
     print(f"| task | raw | centred | bridge | {' | '.join(KINDS)} |\n|---|---|---|---|{'---|' * len(KINDS)}")
     for task in tasks(encoder, options.data, options.cache):
         if options.only and not any(word in task.name for word in options.only):
             continue
         cells = untrained(task, means)
         for kind in KINDS:
-            found = [trained(task, kind, seed, means, encoder) for seed in range(options.seeds)]
+            found = [trained(task, kind, seed, means, encoder)[1] for seed in range(options.seeds)]
             cells.append(f"{np.mean(found):.3f} ± {(max(found) - min(found)) / 2:.3f}")
         print(f"| {task.name} | {' | '.join(cells)} |", flush=True)
 
@@ -204,7 +220,10 @@ def wanted(part: Part, row: int) -> list[int]:
     return [int(place) for place in np.flatnonzero(part.classes == part.asked_classes[row])]
 
 
-def trained(task: Task, kind: str, seed: int, means: Means, encoder: Encoder) -> float:
+def trained(
+    task: Task, kind: str, seed: int, means: Means, encoder: Encoder, rate: float | None = None
+) -> tuple[float, float]:
+    """nDCG@10 of the dev split, and of what training has not seen."""
     spec = encoder.spec
     dims = (spec.image_dim, spec.text_dim)
     config = HeadConfig(kind, 512, *dims, False, spec.name, spec.revision)  # type: ignore[arg-type]
@@ -214,14 +233,17 @@ def trained(task: Task, kind: str, seed: int, means: Means, encoder: Encoder) ->
     weights = starting_head(config, products.image, products.text, products.present)
     model = HeadModel(config, weights, means)
     with tempfile.TemporaryDirectory() as folder:
-        settings = TrainSettings(out=Path(folder), from_catalog=True, seed=seed)
-        Training(settings, model, inputs, labels, task.train.classes, (queries.words, products.texts)).run(
-            Path(folder), "benchmark"
+        settings = TrainSettings(out=Path(folder), from_catalog=True, seed=seed, lr=rate)
+        training = Training(
+            settings, model, inputs, labels, task.train.classes, (queries.words, products.texts)
         )
+        outcome = training.run(Path(folder), "benchmark")
     held_out = inputs_of(config, means, *prepared(task.test), spec.weights)
     found = ndcg_of(model, held_out, labels_of(task.test, TEST, seed), TEST)
+    dev = outcome.at(outcome.best_epoch)
     assert found is not None
-    return found
+    assert dev is not None
+    return dev, found
 
 
 def prepared(part: Part) -> tuple[Products, Queries]:

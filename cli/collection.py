@@ -149,6 +149,7 @@ def _essentials(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ("server", found["server_version"]),
         ("encoder", stamp["encoder"]),
         ("fusion", stamp["fusion"]),
+        ("trained fusion", stamp["head"]),
         ("text fields", stamp["text_fields"]),
         ("index", list(found["index"].values())),
         ("created by", stamp["created_by"]),

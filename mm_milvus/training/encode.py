@@ -62,6 +62,11 @@ def encode_queries(
         ["image", *([*view, version(view[0], base)] for view in views)],
         lambda: _encode_views(views, encoder, reader, base, progress),
     )
+    reasons = {
+        place: _why(view, encoder, reader, base)
+        for place, view in enumerate(views)
+        if not np.isfinite(image_vectors[place]).all()
+    }
     text_place = {text: place for place, text in enumerate(texts)}
     view_place = {view: place for place, view in enumerate(views)}
     failed = {}
@@ -69,7 +74,7 @@ def encode_queries(
         if one.text and not np.isfinite(text_vectors[text_place[one.text]]).all():
             failed[number] = "the model gives no usable numbers for this text"
         if one.image and not np.isfinite(image_vectors[view_place[one.image, one.view]]).all():
-            failed[number] = "its picture cannot be read"
+            failed[number] = reasons[view_place[one.image, one.view]]
     if failed:
         kept = np.ones(len(labels.asked), np.bool_)
         kept[list(failed)] = False
@@ -130,10 +135,20 @@ def _encode_views(
 
 
 def _prepared(view: View, encoder: QueryEncoder, reader: MediaReader, base: Path | None) -> Any:
+    """None for a picture that cannot be read: ``_why`` tells the reason."""
     try:
         return encoder.prepare(view_of(*view, reader, base, encoder.smallest_side))
     except MediaError:
         return None
+
+
+def _why(view: View, encoder: QueryEncoder, reader: MediaReader, base: Path | None) -> str:
+    """Why there is no vector of a picture: it is read once more, as the vectors may be those of an earlier run."""
+    try:
+        encoder.prepare(view_of(*view, reader, base, encoder.smallest_side))
+    except MediaError as error:
+        return f"its picture cannot be read: {error}"
+    return "its picture had no usable vector; it can be read now: delete the folder cache/ to try it again"
 
 
 def version(reference: str, base: Path | None) -> list[int]:

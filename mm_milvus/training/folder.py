@@ -79,16 +79,13 @@ def save(
 
     The weights come last but for the checkpoint: while there is one, the run counts as unfinished.
     """
+    from mm_milvus.catalog import RejectsFile
     from mm_milvus.training.curves import draw_curves
 
-    lines = [
-        json.dumps({"line": one.line, "reason": one.reason, "record": one.record}, ensure_ascii=False) + "\n"
-        for one in rejects
-    ]
-    if lines:
-        replace_file(out / REJECTS, "".join(lines))
-    else:
-        (out / REJECTS).unlink(missing_ok=True)
+    (out / REJECTS).unlink(missing_ok=True)
+    with RejectsFile(out / REJECTS) as file:
+        for one in rejects:
+            file.write(one)
     replace_file(out / REPORT, json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
     if report.bridge is None:
         replace_file(out / CURVES, draw_curves(outcome.history, outcome.best_epoch))

@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError
+from mm_milvus.catalog.readers import RawRow, parse_row, read_lines, snippet
+from mm_milvus.errors import CatalogError, ConfigError
 from mm_milvus.records import Rejected
 from mm_milvus.training.data import DEV, SPLITS, TRAIN, Asked, Labels
 
@@ -52,21 +53,21 @@ def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: in
     numbers: dict[Asked, int] = {}
     splits: list[int] = []
     grades: dict[tuple[int, int], float] = {}
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
+    for row in _rows(path):
+        if isinstance(row, Rejected):
+            found.rejects.append(row)
             continue
         try:
-            asked, product, grade, split = _pair(line, places)
+            asked, product, grade, split = _pair(row.values, places)
             query = numbers.setdefault(asked, len(numbers))
             if query == len(splits):
                 splits.append(split)
-                found.lines.append(number)
+                found.lines.append(row.line)
             elif splits[query] != split:
                 raise _BadLine(f"this query is in the split {SPLITS[splits[query]]!r} already")
         except _BadLine as error:
             found.unknown_products += isinstance(error, _Unknown)
-            shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-            found.rejects.append(Rejected(number, None, "read", str(error), shown))
+            found.rejects.append(Rejected(row.line, None, "read", str(error), row.values))
             continue
         grades[query, product] = max(grade, grades.get((query, product), 0.0))
     if TRAIN not in splits:
@@ -81,13 +82,16 @@ def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: in
     return found
 
 
-def _lines(path: Path) -> list[str]:
-    """What is not UTF-8 is kept as surrogates, which spoils no other line."""
+def _rows(path: Path) -> Iterator[RawRow | Rejected]:
+    """The lines, read as those of a catalog: plain or gzipped, or the rejects file of an earlier training."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"the file of pairs {str(path)!r} cannot be read: {error.strerror}") from error
-    return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
+        for line in read_lines(path):
+            if line.problem:
+                yield Rejected(line.number, None, "read", line.problem, snippet(line.data))
+            elif line.data.strip():
+                yield parse_row(line.number, line.data)
+    except CatalogError as error:
+        raise ConfigError(f"the file of pairs cannot be used: {error}") from error
 
 
 def _nothing_left(path: Path, found: PairsFile) -> str:
@@ -100,15 +104,7 @@ def _nothing_left(path: Path, found: PairsFile) -> str:
     )
 
 
-def _pair(line: str, places: dict[str, int]) -> tuple[Asked, int, float, int]:
-    if not _is_text(line):
-        raise _BadLine("not UTF-8")
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise _BadLine(f"not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise _BadLine("not a JSON object")
+def _pair(values: dict[str, Any], places: dict[str, int]) -> tuple[Asked, int, float, int]:
     if unknown := sorted(values.keys() - _KEYS):
         raise _BadLine(f"unknown key {unknown[0]!r}; a pair has {', '.join(sorted(_KEYS))}")
     product = _place(values.get("product"), "product", places)

@@ -326,7 +326,7 @@ def _judged_by_bridge(words: dict[str, Any]) -> tuple[bool | None, float | None]
 def _next(out: Path, shop: Settings, unfrozen: UnfrozenReport | None) -> str:
     name = re.sub(r"[^A-Za-z0-9_]", "_", f"{shop.collection}_{out.name}")
     fusion = str(out) if len(out.parts) > 1 else f"./{out}"
-    words = ["mm-milvus", "ingest", "catalog.jsonl", "--fusion", fusion, "--collection", name]
+    words = ["mm-milvus", "ingest", "CATALOG", "--fusion", fusion, "--collection", name]
     words += ["--encoder", unfrozen.encoder] if unfrozen else []
     if shop.uri != type(shop).model_fields["uri"].default:
         words += ["--uri", shop.uri]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def test_a_file_becomes_labels(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ("{", "not JSON: "),
-        ("[1]", "not a JSON object"),
+        ("[1]", "expected a JSON object, got [1]"),
         ({"query": "x"}, "the product must be the id of a product"),
         ({"query": "x", "product": True}, "the product must be the id of a product"),
         ({"query": "x", "product": "nobody"}, "there is no product 'nobody'"),
@@ -62,7 +63,7 @@ def test_a_file_becomes_labels(tmp_path: Path) -> None:
         ({"query": {"id": "nobody"}, "product": "a"}, "there is no product 'nobody'"),
         ({"query": {"id": "a"}, "product": "a"}, "the query is the product itself"),
         ({"query": "x", "product": "a", "grade": 0}, "the grade must be a number above 0, got 0"),
-        ('{"query": "x", "product": "a", "grade": NaN}', "the grade must be a number above 0, got nan"),
+        ('{"query": "x", "product": "a", "grade": NaN}', "not usable JSON: NaN is not a JSON number"),
         ({"query": "x", "product": "a", "split": "val"}, "the split is one of train, dev, test, got 'val'"),
         ({"query": "x", "product": "a", "weight": 1}, "unknown key 'weight'"),
         ({"query": "good", "product": "a", "split": "dev"}, "this query is in the split 'train' already"),
@@ -84,7 +85,7 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
         read(tmp_path, {"query": "x", "product": "nobody"}, "?")
     with pytest.raises(ConfigError, match="has no pair to train with"):
         read(tmp_path, "")
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigError, match="the file of pairs cannot be used: cannot read .*: No such file"):
         read_pairs(tmp_path / "nowhere", PLACES, dev_share=0.1, seed=0)
 
 
@@ -112,7 +113,16 @@ def test_a_line_that_is_no_text_spoils_no_other(tmp_path: Path) -> None:
     found = read_pairs(path, {"a": 0}, dev_share=0.0, seed=0)
     assert [one.text for one in found.labels.asked] == ["red shoe"]
     assert [(one.line, one.reason) for one in found.rejects] == [
-        (2, "not UTF-8"),
+        (2, "not valid UTF-8 at byte 12 of the line; save the file as UTF-8"),
         (3, "the query's text has half a character: a lone surrogate"),
     ]
     assert "\ufffd" in found.rejects[0].record
+
+
+def test_a_file_may_be_gzipped_and_the_rejects_of_another(tmp_path: Path) -> None:
+    pair = {"query": "red shoe", "product": "a"}
+    repaired = {"line": 7, "id": None, "stage": "read", "reason": "there is no product 'A'", "record": pair}
+    path = tmp_path / "pairs.jsonl.gz"
+    path.write_bytes(gzip.compress((json.dumps(repaired) + "\n").encode()))
+    found = read_pairs(path, PLACES, dev_share=0.0, seed=0)
+    assert (found.labels.asked, found.labels.product.tolist()) == ([Asked("red shoe")], [0])

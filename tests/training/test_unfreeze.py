@@ -263,6 +263,7 @@ def test_the_command_ends_in_a_collection_that_is_searched_with_the_trained_enco
     assert any(line.startswith(f"{out / 'encoder'}: ") for line in lines)
     command = shlex.split(lines[-1].removeprefix("next: mm-milvus "))
     assert command[command.index("--encoder") + 1] == str(out / "encoder")
+    command[command.index("CATALOG")] = joint.catalog.name
     run(*command, "--device", "cpu")
     asked = [
         "query",
