@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from itertools import pairwise
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING
 
 from mm_milvus.catalog.names import nearest
@@ -35,6 +37,15 @@ _BOOSTED = {
     "first": (*_NUMBERS, FieldType.BOOL),
 }
 _PLAIN = Query(())
+# What is as usual in most queries, and then needs no look at each of it.
+_REST = attrgetter(
+    *(
+        f.name
+        for f in fields(Query)
+        if f.name not in ("signals", "filter", "limit", "offset", "count", "explain")
+    )
+)
+_USUAL = _REST(_PLAIN)
 _MOST_GROUP = 100
 _MOST_RRF_K = 1_000
 _MOST_FACET = 10_000
@@ -42,17 +53,20 @@ _MOST_FACET = 10_000
 
 def check_query(query: Query, collection: Collection) -> None:
     """Raises ConfigError or UnknownField for what is not a query to this collection."""
+    _check_page(query)
+    if not query.signals:
+        _check_browse(query)
+    if query.signals and all(map(is_, _REST(query), _USUAL)):  # as most are: beside a search this can be felt
+        _check_pictures(query)
+        return
     _check_numbers(query)
-    if not isinstance(query.filter, str | Condition | None):
-        raise ConfigError(f"filter must be an expression in a string, or made with F, got {query.filter!r}")
     for name, choices in _CHOICES.items():
         if getattr(query, name) not in choices:
             raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(query, name)!r}")
     if not isinstance(query.exclude, tuple | list) or not all(isinstance(id, str) for id in query.exclude):
         raise ConfigError(f"exclude is a list of ids, got {query.exclude!r:.80}")
-    if not query.signals:
-        _check_browse(query)
     _check_signals(query)
+    _check_pictures(query)
     _check_used(query, collection)
     _check_fields(query, collection)
     if query.cursor is not None and query.offset:
@@ -69,6 +83,9 @@ def _check_signals(query: Query) -> None:
         raise ConfigError("min_score and the strategy 'best_score' go with the composition 'sum'")
     if query.composition != "sum" and query.signals and not by_vector:
         raise ConfigError(f"the composition {query.composition!r} is one of vectors: take the mode 'vector'")
+
+
+def _check_pictures(query: Query) -> None:
     for signal in query.signals:
         if signal.kind == "image" and not _is_picture(signal.value):
             raise ConfigError(
@@ -109,11 +126,19 @@ def _check_bridge(query: Query, mode: str, stamp: Stamp) -> None:
         )
 
 
-def _check_numbers(query: Query) -> None:
-    for name in ("limit", "offset", "group_size"):
-        value = getattr(query, name)
+def _check_page(query: Query) -> None:
+    for name, value in (("limit", query.limit), ("offset", query.offset)):
         if not isinstance(value, int) or isinstance(value, bool):
             raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    if query.limit < 1 or query.offset < 0:
+        raise ConfigError("limit must be at least 1 and offset at least 0")
+    if not isinstance(query.filter, str | Condition | None):
+        raise ConfigError(f"filter must be an expression in a string, or made with F, got {query.filter!r}")
+
+
+def _check_numbers(query: Query) -> None:
+    if not isinstance(query.group_size, int) or isinstance(query.group_size, bool):
+        raise ConfigError(f"group_size must be a whole number, got {query.group_size!r}")
     if not 1 <= query.group_size <= _MOST_GROUP:
         raise ConfigError(f"group_size must be between 1 and {_MOST_GROUP}, got {query.group_size}")
     if not (isinstance(query.rerank_size, int) and 1 <= query.rerank_size <= POOL):
@@ -131,8 +156,6 @@ def _check_numbers(query: Query) -> None:
         raise ConfigError(f"bridge must be between 0 and 1, got {query.bridge!r}")
     if query.min_score is not None and not _is_number(query.min_score):
         raise ConfigError(f"min_score must be a number, got {query.min_score!r}")
-    if query.limit < 1 or query.offset < 0:
-        raise ConfigError("limit must be at least 1 and offset at least 0")
 
 
 def _is_picture(value: object) -> bool:

@@ -60,8 +60,8 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     if query.explain:
         explain = {"signals": told(weighted), "composition": query.composition}
     if kinds == {"vector"} and query.composition == "sum":  # nothing to encode, to centre or to look up
-        vector = _not_nothing(given_vectors(weighted, collection.stamp.dim))
-        return Composed(vector / np.float32(total), explain, None, query.composition, rescored=False)
+        vector = _not_nothing(given_vectors(weighted, collection.stamp.dim, total))
+        return Composed(vector, explain, None, query.composition, rescored=False)
     by_kind = {kind: [s for s in weighted if s.kind == kind] for kind in ("text", "image", "id", "vector")}
     parts = Parts(collection, encoder.spec, mixed=len(kinds) > 1 or "id" in kinds)
     bridge = Bridge(collection, encoder.spec, query.bridge)
@@ -92,7 +92,7 @@ def _is_weight(value: object) -> bool:
 
 
 def _not_nothing(vector: Array) -> Array:
-    if not vector.any():
+    if not (vector.dot(vector) or vector.any()):  # the product is faster, but for tiny numbers 0
         raise ConfigError("the signals of this query cancel each other out; change their weights")
     return vector
 
@@ -120,15 +120,14 @@ def weigh(signals: Sequence[Signal], defaults: DefaultWeights) -> list[Signal]:
     words = [signal for signal in signals if signal.kind == "text"]
     if not signals:
         raise ConfigError("nothing to search for: give a text, an image or an id")
-    mixed = 0 < len(words) < len(signals)
+    if not words or len(words) == len(signals):
+        return [replace(s, weight=1.0) if s.weight is None else s for s in signals]
     counts = {
         True: sum(s.weight is None for s in words),
         False: sum(s.weight is None for s in signals if s.kind != "text"),
     }
     sides = {True: defaults.text, False: defaults.image}
     return [
-        replace(s, weight=sides[s.kind == "text"] / counts[s.kind == "text"] if mixed else 1.0)
-        if s.weight is None
-        else s
+        replace(s, weight=sides[s.kind == "text"] / counts[s.kind == "text"]) if s.weight is None else s
         for s in signals
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -228,11 +229,14 @@ def _finite(vectors: Array) -> Array:
     return vectors
 
 
-def given_vectors(signals: Sequence[Signal], dim: int) -> Array:
-    """(dim,) the weighted sum of vectors that a user gave. Raises ConfigError."""
-    vectors = [_given_vector(signal.value, dim) * np.float32(signal.weight or 0.0) for signal in signals]
-    total: Array = sum(vectors[1:], vectors[0])
-    return total
+def given_vectors(signals: Sequence[Signal], dim: int, total: float = 1.0) -> Array:
+    """(dim,) the weighted sum of vectors that a user gave, divided by ``total``. Raises ConfigError."""
+    vectors = [_given_vector(signal.value, dim) for signal in signals]
+    if len(vectors) == 1 and signals[0].weight == total:  # each call of numpy counts beside a search
+        return vectors[0]
+    shares = np.array([signal.weight or 0.0 for signal in signals], np.float32) / np.float32(total)
+    total_vector: Array = shares @ np.stack(vectors)
+    return total_vector
 
 
 def _given_vector(value: ArrayLike, dim: int) -> Array:
@@ -241,7 +245,8 @@ def _given_vector(value: ArrayLike, dim: int) -> Array:
         vector = np.asarray(value, np.float32)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"a query's vector must be a list of numbers: {error}") from error
-    if vector.shape != (dim,) or not np.isfinite(vector).all():
+    finite = vector.shape == (dim,) and (math.isfinite(vector.dot(vector)) or np.isfinite(vector).all())
+    if not finite:  # the product tells it in one call, but where it is too large
         raise ConfigError(f"a query's vector must be {dim} finite numbers, got the shape {vector.shape}")
     return vector
 

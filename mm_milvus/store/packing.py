@@ -70,10 +70,8 @@ class Packer:
         return vector if self._stamp.vector_dtype == "float32" else self._matrix([vector]).tobytes()
 
     def query_vector(self, vector: Array) -> Any:
-        """A query vector (dim,) in the type of the stored ones."""
-        if self._stamp.vector_dtype == "float16":
-            return vector.astype(np.float16)
-        return self._vector(vector)
+        """A query vector (dim,) in the type of the stored ones, as bytes: of arrays pymilvus packs each number."""
+        return self._matrix([vector]).tobytes()
 
     def _value(self, name: str, value: Any) -> Any:
         """A DOUBLE is a float on the wire too, so that dynamic JSON fields compare as numbers of one kind."""

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class Stamp:
         head = self._load_head() if self.fusion == "head" else None
         return Fusion(self.fusion, self.image_mean, self.text_mean, self.image_weight, self.text_weight, head)
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """Dimensions of the stored vectors."""
         return self.head_dim or self.vectors.dim

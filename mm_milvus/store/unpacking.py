@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,21 +25,19 @@ class Unpacker:
     def __init__(self, stamp: Stamp) -> None:
         self._types = stamp.schema.types()
         self._vector_dtype = stamp.vector_dtype
-        self._readers = {name: read for name, kind in self._types.items() if (read := _reader(kind))}
+        self._readers = [(name, read) for name, kind in self._types.items() if (read := _reader(kind))]
+        self._known = {*self._types, "id", "mm_image"}
 
     def hit(self, id: str, score: float, row: Mapping[str, Any], fields: Sequence[str] | None) -> Hit:
         """``fields`` in their order; None for all attributes, in that of the schema."""
-        present = {}
-        for name, value in row.items():
-            if value is not None and name not in ("id", "mm_image"):
-                read = self._readers.get(name)
-                present[name] = read(value) if read else value
-        if fields is None:
-            ordered = [name for name in self._types if name in present]
-            ordered += sorted(present.keys() - self._types.keys())
-        else:
-            ordered = [name for name in fields if name in present]
-        return Hit(id, float(score), {name: present[name] for name in ordered}, row.get("mm_image") or "")
+        order: Iterable[str] = self._types if fields is None else fields
+        if fields is None and not row.keys() <= self._known:
+            order = [*self._types, *sorted(row.keys() - self._known)]
+        attributes = {name: value for name in order if (value := row.get(name)) is not None}
+        for name, read in self._readers:
+            if name in attributes:
+                attributes[name] = read(attributes[name])
+        return Hit(id, score, attributes, row.get("mm_image") or "")
 
     def vector(self, value: Any) -> Array:
         """(dim,) float32."""
