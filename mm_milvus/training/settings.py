@@ -97,6 +97,11 @@ class TrainSettings:
         _between(self, "dropout", 0.0, 0.9)
         _between(self, "dev_share", 0.0, 0.9)
 
+    @property
+    def base(self) -> Path | None:
+        """The folder that paths of query pictures start from."""
+        return self.pairs.parent if self.pairs else None
+
     def rate_of(self, kind: HeadKind) -> float:
         """The learning rate, unless one is given: chosen on dev splits (benchmarks/training.py --only rates).
 
