@@ -221,6 +221,7 @@ class TrainReport:
     ndcg_first: float | None = None  # of late interaction: the dev split before it is reordered
     test_ndcg_first: float | None = None
     unread_pictures: int = 0  # of products whose tokens were needed
+    too_broad: int = 0  # queries that a catalog would have made, of words that fit too many of its products
     unfrozen: UnfrozenReport | None = None  # the layers that were trained before the head
 
     def to_dict(self) -> dict[str, Any]:
