@@ -151,7 +151,7 @@ def test_queries_may_be_pictures_products_and_mixtures(shop: Settings, tmp_path:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     report = train(TrainSettings(out=tmp_path / "head", pairs=path, dev_share=0.0, **FAST), shop)
     assert report.queries == {"train": 2, "dev": 0, "test": 1}
-    assert (report.won, report.ndcg) == (None, None)
+    assert (report.judged_by, report.p, report.ndcg) == ("test", 1.0, None)  # of one query that gains nothing
     assert report.test_ndcg is not None
     (refused,) = [json.loads(line) for line in (tmp_path / "head" / "rejects.jsonl").read_text().splitlines()]
     assert refused["line"] == 3
