@@ -60,6 +60,7 @@ class FineTuning(Training):
     """
 
     checkpoint, log = ENCODER_CHECKPOINT, "encoder.jsonl"
+    rate_option = "--encoder-lr"
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class FineTuning(Training):
         super().__init__(
             replace(settings, lr=settings.encoder_lr),
             model,
-            inputs_of(model.config, model.means, _copy(products), queries, spec.weights),
+            inputs_of(model.config, model.means, products.copied(), queries, spec.weights),
             labels,
             products.twins(),
             (queries.words, products.texts),
@@ -126,7 +127,7 @@ class FineTuning(Training):
             found[part] = self._features(tower, load(part), graph=False).numpy()
         if not np.isfinite(found).all():
             raise ConfigError(
-                "the encoder gives numbers that are not finite any more: a smaller --encoder-lr may help"
+                f"the encoder gives numbers that are not finite any more: a smaller {self.rate_option} may help"
             )
         return found
 
@@ -138,7 +139,7 @@ class FineTuning(Training):
         """Vectors and means of the weights as they are now, for measurements, hard negatives and the next epoch."""
         products, queries, means = self.encoded()
         self._model.means = means
-        self._inputs = inputs_of(self._model.config, means, _copy(products), queries, self._spec.weights)
+        self._inputs = inputs_of(self._model.config, means, products.copied(), queries, self._spec.weights)
 
     def _restored(self, state: dict[str, Any] | None) -> Outcome:
         outcome = super()._restored(state)
@@ -198,8 +199,6 @@ class FineTuning(Training):
         return normalize(vectors - torch.from_numpy(mean), dim=-1)
 
     def _backward(self, loss: Tensor) -> None:
-        if not loss.isfinite():
-            raise ConfigError("the loss is not finite any more: a smaller --encoder-lr may help")
         super()._backward(loss)
         for kind in self._parts:
             gradients = kind.vectors.grad
@@ -252,8 +251,3 @@ def _untrained(spec: EncoderSpec) -> HeadModel:
     weights = starting_head(config, *nothing, np.zeros((0, 2), np.bool_), spec)
     means = Means(*(np.zeros(dim, np.float32) for dim in (spec.image_dim, spec.text_dim, spec.text_dim)))
     return HeadModel(config, weights, means).requires_grad_(False)
-
-
-def _copy(products: Products) -> Products:
-    """``inputs_of`` changes vectors in their place."""
-    return replace(products, image=products.image.copy(), text=products.text.copy())

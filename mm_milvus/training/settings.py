@@ -61,7 +61,7 @@ class TrainSettings:
     schedule: Schedule = "cosine"
     decay: float = 0.1  # towards the weights of the start, as AdamW decays towards 0
     negatives: int = 1  # hard ones, per pair
-    refresh: int = 3  # epochs after which they are looked for again
+    refresh: int | None = None  # epochs after which they are looked for again: 3; late interaction never does
     skip_top: int = 0  # of the nearest products, which may be right without a label
     dropout: float = 0.1  # how often a product with both loses its picture or its text
     dev_share: float = 0.1  # of the queries, where the file names no dev split
@@ -82,8 +82,10 @@ class TrainSettings:
         for name, choices in (("loss", get_args(LossName)), ("schedule", get_args(Schedule))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        _whole(self, "epochs", "pairs_per_step", "refresh", "patience", least=1)
+        _whole(self, "epochs", "pairs_per_step", "patience", least=1)
         _whole(self, "negatives", "skip_top", "crops", "seed", "unfreeze", least=0)
+        if self.refresh is not None:
+            _whole(self, "refresh", least=1)
         if self.dim is not None:
             _whole(self, "dim", least=1)
             if self.dim > MOST_DIM:
@@ -96,6 +98,11 @@ class TrainSettings:
         _between(self, "decay", 0.0, 1e6)
         _between(self, "dropout", 0.0, 0.9)
         _between(self, "dev_share", 0.0, 0.9)
+
+    @property
+    def base(self) -> Path | None:
+        """The folder that paths of query pictures start from."""
+        return self.pairs.parent if self.pairs else None
 
     def rate_of(self, kind: HeadKind) -> float:
         """The learning rate, unless one is given: chosen on dev splits (benchmarks/training.py --only rates).
@@ -127,6 +134,10 @@ def _check_together(settings: TrainSettings) -> None:
         raise ConfigError("in late interaction queries and products share their weights")
     if settings.fusion == LATE and settings.unfreeze:
         raise ConfigError("late interaction is trained over a frozen encoder: leave out --unfreeze")
+    if settings.fusion == LATE and settings.refresh is not None:
+        raise ConfigError(
+            "hard negatives of late interaction are those of the ranking that it reorders: leave out --refresh"
+        )
     if settings.crops and not settings.from_catalog:
         raise ConfigError("crops are made of the products' own pictures: they go with from_catalog")
     if settings.unfreeze and settings.init is not None:
@@ -178,7 +189,8 @@ class UnfrozenReport:
     ndcg: float | None  # and with the layers that were kept
     test_ndcg_start: float | None
     test_ndcg: float | None
-    won: bool | None
+    won: bool | None  # as of TrainReport: against frozen layers
+    p: float | None
     epochs: int
     best_epoch: int
     resumed_from: int
@@ -203,8 +215,9 @@ class TrainReport:
     ndcg: float | None  # and of the weights that were kept
     test_ndcg_start: float | None
     test_ndcg: float | None
-    won: bool | None  # whether the head beats its own start on the dev split; None where that may be chance
-    p: float | None  # how often chance alone makes as large a difference; None without a dev split
+    won: bool | None  # whether the head beats its own start; None where that may be chance
+    p: float | None  # how often chance alone makes as large a difference; None where no queries are held out
+    judged_by: str | None  # the split whose queries say so: test where there is one, else dev
     epochs: int
     best_epoch: int
     resumed_from: int  # epochs that an earlier run had done
@@ -216,6 +229,7 @@ class TrainReport:
     ndcg_first: float | None = None  # of late interaction: the dev split before it is reordered
     test_ndcg_first: float | None = None
     unread_pictures: int = 0  # of products whose tokens were needed
+    too_broad: int = 0  # queries that a catalog would have made, of words that fit too many of its products
     unfrozen: UnfrozenReport | None = None  # the layers that were trained before the head
 
     def to_dict(self) -> dict[str, Any]:
