@@ -130,6 +130,27 @@ def test_tuning_says_what_it_found_and_what_to_do(run: Run, demo: Path) -> None:
     assert told["settings"][0]["gained"] is False
 
 
+def test_tuning_looks_as_deep_as_the_evaluation(run: Run, demo: Path) -> None:
+    """One of the right products stands further down than one is asked for: by MRR it counts as nothing in both."""
+    asked = [
+        ("red running shoes", "lamp-white-1"),
+        ("blue mug", "chair-red-1"),
+        *(("red handbag", id) for id in ("handbag-red-1", "boots-black-1")),
+    ]
+    lines = [json.dumps({"query": words, "relevant": [id]}) for words, id in asked]
+    (demo / "deep.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    args = ("--tune", "--metrics", "MRR", "--depth", "1", "--json")
+    told = json.loads(run(*args, file="deep.jsonl").stdout)
+    values = {query["values"]["default"]["MRR"] for query in told["queries"]}
+    assert values <= {0.0, 1.0}
+    [words, _] = told["tuning"]["settings"]
+    mean = told["variants"][0]["scores"]["MRR"]["value"]
+    halves = words["dev_default"] * words["dev_queries"] + words["test_default"] * words["test_queries"]
+    assert halves == pytest.approx(mean * len(asked))
+    deeper = json.loads(run("--tune", "--metrics", "MRR", "--json", file="deep.jsonl").stdout)
+    assert deeper["variants"][0]["scores"]["MRR"]["value"] > mean
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
