@@ -156,7 +156,7 @@ def test_tuning_looks_as_deep_as_the_evaluation(run: Run, demo: Path) -> None:
     [
         (["--metrics", "foo"], 2, "there is no metric 'foo'; there are nDCG@10, MRR"),
         (["--compare", "best"], 2, "there is no variant 'best'; write vector"),
-        (["--compare", "sum"], 2, "'products' is fused by blocks, not by sum"),
+        (["--compare", "sum"], 7, "the fusion 'sum' needs pictures and texts in one space"),
         (["--compare", "collection=other"], 25, "other"),
         (["--depth", "0"], 2, "0 is not in the range"),
         (["--qrels", "nowhere.qrels"], 2, "cannot read nowhere.qrels"),
