@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 from mm_milvus import Client
 from mm_milvus.encoders import load_encoder
-from mm_milvus.encoders.looks import Looks, _read, load_looks
+from mm_milvus.encoders.looks import LOOKS_FILE, Looks, _read, load_looks
 from mm_milvus.errors import EncoderError
 
-RETAIL = Path(__file__).resolve().parents[3] / "shared" / "data" / "retail"
+ROOT = Path(__file__).resolve().parents[2]
+RETAIL = ROOT.parent / "shared" / "data" / "retail"
 
 
 def test_the_formula_by_hand() -> None:
@@ -39,6 +42,39 @@ def test_colours_look_like_colours() -> None:
     vectors = encoder.encode_image(pictures).numpy() - np.array(encoder.spec.image_mean, np.float32)
     scores = looks(encoder.encode_query_text(list(colours)).numpy()) @ vectors.T
     assert scores.argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_the_model_card_is_that_of_the_file() -> None:
+    """The file carries the figures that were measured when it was made; the page shows these and its shapes."""
+    page = (ROOT / "docs" / "looks.md").read_text(encoding="utf-8")
+    with safe_open(LOOKS_FILE, "numpy") as file:
+        card = file.metadata()["card"].splitlines()
+        anchors, weights = (file.get_slice(name).get_shape() for name in ("anchors", "weights"))
+        gamma = float(file.get_tensor("gamma")[0])
+    assert len(card) == 9 and card[0].startswith("| | random |") and card[0].endswith("| shipped |")
+    assert "\n\n" + "\n".join(card) + "\n\n" in page
+    size = f"{LOOKS_FILE.stat().st_size / 1e6:.1f} MB"
+    told = f"text vectors ({anchors[1]}) to picture vectors ({weights[1]}): {anchors[0]:,} anchors, gamma {gamma:g}, "
+    assert f"{told}ridge .1, 16 bits, {size} |" in page
+    script = (ROOT / "benchmarks" / "fit_looks.py").read_text(encoding="utf-8")
+    assert f"\nGAMMA = {gamma}\nRIDGE = 0.1\n" in script
+
+
+def test_words_are_classes_by_hand() -> None:
+    """The other way of the table: what a person calls them, and how probable that is."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from named_classes import BY_HAND, scores
+    finally:
+        sys.path.pop(0)
+    odds = np.array([[0.5, 0.2, 0.3], [0.0, 0.9, 0.1]], np.float32)
+    found = scores(
+        ["feet", "head"], {"feet": ("clog", "sandal"), "head": ("hat",)}, ["clog", "hat", "sandal"], odds
+    )
+    assert found == pytest.approx(np.array([[0.8, 0.1], [0.2, 0.9]]))
+    page = (ROOT / "docs" / "looks.md").read_text(encoding="utf-8")
+    named = {name for words in BY_HAND.values() for classes in words.values() for name in classes}
+    assert f"{len(named)} classes)" in page
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
