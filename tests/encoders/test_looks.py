@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -60,21 +62,32 @@ def test_the_model_card_is_that_of_the_file() -> None:
     assert f"\nGAMMA = {gamma}\nRIDGE = 0.1\n" in script
 
 
-def test_words_are_classes_by_hand() -> None:
+@pytest.fixture
+def named_classes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return import_module("named_classes")
+
+
+def test_words_are_classes_by_hand(named_classes: ModuleType) -> None:
     """The other way of the table: what a person calls them, and how probable that is."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        from named_classes import BY_HAND, scores
-    finally:
-        sys.path.pop(0)
     odds = np.array([[0.5, 0.2, 0.3], [0.0, 0.9, 0.1]], np.float32)
-    found = scores(
-        ["feet", "head"], {"feet": ("clog", "sandal"), "head": ("hat",)}, ["clog", "hat", "sandal"], odds
-    )
+    by_hand, names = {"feet": ("clog", "sandal"), "head": ("hat",)}, ["clog", "hat", "sandal"]
+    found = named_classes.scores(["feet", "head"], by_hand, names, odds)
     assert found == pytest.approx(np.array([[0.8, 0.1], [0.2, 0.9]]))
     page = (ROOT / "docs" / "looks.md").read_text(encoding="utf-8")
-    named = {name for words in BY_HAND.values() for classes in words.values() for name in classes}
+    words = named_classes.BY_HAND.values()
+    named = {name for classes in words for listed in classes.values() for name in listed}
     assert f"{len(named)} classes)" in page
+
+
+def test_names_of_classes_come_out_of_a_wheel(named_classes: ModuleType, tmp_path: Path) -> None:
+    """Laid out as torchvision's."""
+    with ZipFile(tmp_path / "torchvision-0.29.1-none.whl", "w") as wheel:
+        listed = '_COCO = ["person"]\n\n_IMAGENET_CATEGORIES = [\n    "tench",\n    "goldfish",\n]\n'
+        wheel.writestr("torchvision/models/_meta.py", listed)
+    (tmp_path / "classes.txt").write_text("tench\ngoldfish\n", encoding="utf-8")
+    for file in ("torchvision-0.29.1-none.whl", "classes.txt"):
+        assert named_classes.class_names(tmp_path / file) == ["tench", "goldfish"]
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
