@@ -47,7 +47,7 @@ NOT_RUN = {
 NO_HUB = "--encoder google/"  # the model would be downloaded
 HUB_MODEL = "google/siglip2-base-patch16-224"
 STAND_IN = {"late-interaction.md"}  # documents in which a tiny model of the same family takes its place
-FOREIGN_OPTIONS = {"--index-url", "--data", "--names", "--only"}  # of pip and of benchmarks
+FOREIGN_OPTIONS = {"--index-url", "--data", "--names", "--no-deps", "--only"}  # of pip and of benchmarks
 # What the filters in docs/filters.md ask for beyond the attributes of the demo catalog.
 MORE_FIELDS = {"specs": FieldType.JSON, "net weight": FieldType.DOUBLE, "size-eu": FieldType.DOUBLE}
 
