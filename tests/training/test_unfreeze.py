@@ -55,8 +55,9 @@ def test_words_find_shapes_that_a_frozen_model_cannot_tell_apart(joint: Shop, tm
     assert max(layers.ndcg_start, layers.test_ndcg_start) < 0.5
     assert min(layers.ndcg - layers.ndcg_start, layers.test_ndcg - layers.test_ndcg_start) > 0.3
     assert (report.ndcg_start, report.test_ndcg_start) == (layers.ndcg_start, layers.test_ndcg_start)
-    assert (layers.won, report.won) == (None, None)  # four queries, all better: too few to tell
-    assert (layers.p, report.p, report.judged_by) == (0.125, 0.125, "test")
+    assert (layers.won, report.won, report.judged_by) == (None, None, "test")
+    # Four queries are too few to tell: were all of them better, chance would do so in 2 of 16 cases.
+    assert layers.p is not None and report.p is not None and min(layers.p, report.p) >= 0.125
     assert (layers.layers, layers.unread_pictures) == (2, 0)
     assert layers.parameters == sum(value.numel() for value in unfrozen(joint.encoder).values())
     head = joint.train(tmp_path / "head-alone", unfreeze=0)
