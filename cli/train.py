@@ -141,6 +141,8 @@ def _show(report: TrainReport) -> None:
     if report.rejected:
         unknown = f"; {report.unknown_products:,} for products that are not stored"
         say(f"refused lines and why: {one_line(report.out)}/rejects.jsonl{unknown}")
+    if report.too_broad:
+        say(f"{report.too_broad:,} queries left out: each fits more than a tenth of the products")
     _show_first(report)
     if report.unfrozen:
         _show_layers(report.unfrozen)

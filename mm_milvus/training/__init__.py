@@ -4,6 +4,7 @@ settings            what a user decides, and what is told afterwards
 data, pairs         the products of a collection, and a file of pairs
 catalog             pairs made from the products themselves
 encode, views       query texts and pictures -> vectors, once
+source              what every training reads of these, and whose run it is
 start, model        the weights before the first step, and the network in torch
 losses, mining      what is minimised, and which products make it hard
 nearest, measure    exact search by the current head, nDCG@10

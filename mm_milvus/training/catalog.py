@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.training.data import TRAIN, Asked, Labels, Products
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 __all__ = ["facets_of", "labels_from_catalog"]
 
 _MOST_VALUES = 100  # of an attribute by which a shop's products are told apart
 _LEAST_ROWS = 3  # products to a value, on average
 _MOST_WORDS = 4  # of a value
-_MOST_WANTED = 200  # products that one query wants: what fits more says too little
+_BROADEST = 0.1  # of all products, the most that one query may want: what fits more says too little
+_MOST_WANTED = 200  # products that a query may want in any shop, and that it learns from
+_CHANGED = 20  # pairs for each product, on average, that pictures with another value may make
 _MOST_AGREEING = 2  # facets that must agree in a change: in more, no two products of a small shop do
 _OWN = {"id", "title", "text", "description", "has_image", "has_text"}
 
@@ -38,26 +43,33 @@ def labels_from_catalog(
     """Pairs made from ``products.rows``, the same for the same seed. A share of the products is held out with the
     queries that ask for them.
 
-    ``pictures`` tells where the pictures of ids are, for ``crops`` further views of each. Raises ConfigError where the
-    products say nothing to learn from.
+    ``pictures`` tells where the pictures of ids are, for ``crops`` further views of each. Of what a query wants, 200
+    products by lot are learned from, and all are known. Raises ConfigError where the products say nothing to learn
+    from.
     """
     rng = np.random.default_rng([seed, 2])
-    facets = facets_of(products.rows)
-    found: dict[Asked, dict[int, None]] = {}
-    for asked, wanted in _all_pairs(products, facets, rng):
-        found.setdefault(asked, {}).update(dict.fromkeys(wanted))
+    most = max(_MOST_WANTED, int(_BROADEST * len(products)))
+    found: dict[Asked, list[Sequence[int]]] = defaultdict(list)
+    for asked, wanted in _all_pairs(products, facets_of(products.rows), rng):
+        found[asked].append(wanted)
     if crops and pictures is not None:
         for asked, wanted in _views(products, crops, pictures(products.ids)):
-            found.setdefault(asked, {}).update(dict.fromkeys(wanted))
-    if not found:
+            found[asked].append(wanted)
+    each = {asked: places for asked, wanted in found.items() if len(places := _union(wanted)) <= most}
+    if not each:
         raise ConfigError("these products have neither titles, attributes nor pictures to make pairs of")
-    pairs = [(query, product) for query, wanted in enumerate(found.values()) for product in wanted]
-    query, product = np.array(pairs, np.int64).T
+    query = np.repeat(np.arange(len(each)), [len(places) for places in each.values()])
     labels = Labels(
-        list(found), query, product, np.ones(len(pairs), np.float32), np.full(len(found), TRAIN, np.int8)
-    )
+        list(each), query, np.concatenate(list(each.values())), np.ones(len(query), np.float32),
+        np.full(len(each), TRAIN, np.int8), too_broad=len(found) - len(each),
+    )  # fmt: skip
     labels.draw_products(dev_share, seed, products.twins())
+    labels.learn_at_most(_MOST_WANTED, seed)
     return labels
+
+
+def _union(places: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
+    return np.unique(np.concatenate([np.asarray(some, np.int64) for some in places]))
 
 
 def facets_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
@@ -92,20 +104,20 @@ def _titles(products: Products, rng: np.random.Generator) -> Iterator[Wanted]:
     for place, title in enumerate(titles):
         for word in title.lower().split():
             places[word].add(place)
+    for asked in dict.fromkeys(_parts(titles, rng)):
+        yield Asked(asked), sorted(set.intersection(*(places[word] for word in asked.lower().split())))
+
+
+def _parts(titles: Iterable[str], rng: np.random.Generator) -> Iterator[str]:
+    """Each title, and one part of those of more than two words."""
     for title in titles:
         words = title.split()
-        if not words:
-            continue
-        yield from _bounded(Asked(" ".join(words)), _with_all(words, places))
+        if words:
+            yield " ".join(words)
         if len(words) > 2:
             length = int(rng.integers(2, len(words)))
             start = int(rng.integers(0, len(words) - length + 1))
-            part = words[start : start + length]
-            yield from _bounded(Asked(" ".join(part)), _with_all(part, places))
-
-
-def _with_all(words: Iterable[str], places: dict[str, set[int]]) -> list[int]:
-    return sorted(set.intersection(*(places[word.lower()] for word in words)))
+            yield " ".join(words[start : start + length])
 
 
 def _attributes(facets: dict[str, list[str]], count: int, rng: np.random.Generator) -> Iterator[Wanted]:
@@ -126,7 +138,7 @@ def _attributes(facets: dict[str, list[str]], count: int, rng: np.random.Generat
             continue
         seen.add(key)
         wanted = set.intersection(*(places[name][facets[name][product]] for name in chosen))
-        yield from _bounded(Asked(" ".join(dict.fromkeys(values))), sorted(wanted))
+        yield Asked(" ".join(dict.fromkeys(values))), sorted(wanted)
 
 
 def _places(values: Sequence[str]) -> dict[str, set[int]]:
@@ -142,7 +154,7 @@ def _pictures(products: Products) -> Iterator[Wanted]:
     for place in np.flatnonzero(products.present[:, 0]):
         same[products.image[place].tobytes()].append(int(place))
     for places in same.values():
-        yield from _bounded(Asked(picture_of=places[0]), places)
+        yield Asked(picture_of=places[0]), places
 
 
 def _changed(products: Products, facets: dict[str, list[str]], rng: np.random.Generator) -> Iterator[Wanted]:
@@ -153,15 +165,16 @@ def _changed(products: Products, facets: dict[str, list[str]], rng: np.random.Ge
     names = sorted(facets, key=lambda name: len(set(facets[name])))
     for name in names:
         others = [other for other in names if other != name and not _tells_the_same(facets, name, other)]
-        kin = _kin(facets, others[:_MOST_AGREEING], len(products))
+        kin = _kin(facets, name, others[:_MOST_AGREEING], len(products))
         for place in np.flatnonzero(products.present[:, 0]):
-            family = [product for product in kin[place] if facets[name][product]]
-            values = sorted({facets[name][product] for product in family} - {facets[name][place]})
-            if not values or not facets[name][place] or rng.random() > 1 / len(names):
+            own = facets[name][place]
+            values = sorted(kin[place].keys() - {own})
+            if not values or not own or (lot := rng.random()) > 1 / len(names):
                 continue
-            value = values[int(rng.integers(len(values)))]
-            wanted = [product for product in family if facets[name][product] == value]
-            yield from _bounded(Asked(value, picture_of=int(place)), wanted)
+            wanted = kin[place][value := values[int(rng.integers(len(values)))]]
+            # The more of them there are, the fewer pictures ask: the pairs would be as the square of a shop.
+            if lot * len(names) * len(wanted) <= _CHANGED:
+                yield Asked(value, picture_of=int(place)), wanted
 
 
 def _tells_the_same(facets: dict[str, list[str]], name: str, other: str) -> bool:
@@ -170,14 +183,18 @@ def _tells_the_same(facets: dict[str, list[str]], name: str, other: str) -> bool
     return len(pairs) == len(set(facets[name])) == len(set(facets[other]))
 
 
-def _kin(facets: dict[str, list[str]], names: Sequence[str], count: int) -> list[list[int]]:
-    """For each product all that share its values of ``names``; none where no facet is left to agree in."""
-    if not names:
-        return [[] for _ in range(count)]
-    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    keys = list(zip(*(facets[name] for name in names), strict=True))
+def _kin(
+    facets: dict[str, list[str]], name: str, agreeing: Sequence[str], count: int
+) -> list[dict[str, list[int]]]:
+    """For each product all that share its values of ``agreeing``, by their value of ``name``; none where no facet is
+    left to agree in."""
+    if not agreeing:
+        return [{} for _ in range(count)]
+    groups: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    keys = list(zip(*(facets[other] for other in agreeing), strict=True))
     for place, key in enumerate(keys):
-        groups[key].append(place)
+        if value := facets[name][place]:
+            groups[key][value].append(place)
     return [groups[key] for key in keys]
 
 
@@ -186,8 +203,3 @@ def _views(products: Products, crops: int, where: dict[str, str]) -> Iterator[Wa
         if products.present[place, 0] and where.get(id):
             for view in range(1, crops + 1):
                 yield Asked(image=where[id], view=view), [place]
-
-
-def _bounded(asked: Asked, wanted: Sequence[int]) -> Iterator[Wanted]:
-    if 0 < len(wanted) <= _MOST_WANTED:
-        yield asked, wanted

@@ -87,7 +87,8 @@ class Labels:
     """Which queries belong to which products: pair i says that query[i] wants product[i], by grade[i] > 0.
 
     ``split`` (Q,) is one of TRAIN, DEV and TEST for each query. ``held_out`` (P,) bool are pairs of the training that
-    are known and not learned from: their products are those that the dev split asks for.
+    are known and not learned from: their products are those that the dev split asks for, or enough others are.
+    ``too_broad`` counts the queries that a catalog would have made of words which fit too many of its products.
     """
 
     asked: list[Asked] = field(default_factory=list)
@@ -96,6 +97,7 @@ class Labels:
     grade: Array = field(default_factory=lambda: np.empty(0, np.float32))
     split: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
     held_out: Bools = field(default_factory=lambda: np.empty(0, np.bool_))
+    too_broad: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.held_out):
@@ -112,6 +114,7 @@ class Labels:
             self.grade[pairs],
             self.split[queries],
             self.held_out[pairs],
+            self.too_broad,
         )
 
     @property
@@ -158,6 +161,14 @@ class Labels:
             return
         self.split[moved] = DEV
         self.held_out = out & (self.split[self.query] == TRAIN)
+
+    def learn_at_most(self, count: int, seed: int) -> None:
+        """Of each query no more than ``count`` pairs, drawn, are learned from: the others are known all the same."""
+        learned = self.learned
+        drawn = np.random.default_rng([seed, 5]).permutation(learned)
+        drawn = drawn[np.argsort(self.query[drawn], kind="stable")]
+        first = np.searchsorted(self.query[drawn], self.query[drawn])
+        self.held_out[drawn[np.arange(len(drawn)) - first >= count]] = True
 
     def queries_of(self, split: int) -> Ints:
         return np.flatnonzero(self.split == split)

@@ -60,6 +60,7 @@ class FineTuning(Training):
     """
 
     checkpoint, log = ENCODER_CHECKPOINT, "encoder.jsonl"
+    rate_option = "--encoder-lr"
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class FineTuning(Training):
             found[part] = self._features(tower, load(part), graph=False).numpy()
         if not np.isfinite(found).all():
             raise ConfigError(
-                "the encoder gives numbers that are not finite any more: a smaller --encoder-lr may help"
+                f"the encoder gives numbers that are not finite any more: a smaller {self.rate_option} may help"
             )
         return found
 
@@ -198,8 +199,6 @@ class FineTuning(Training):
         return normalize(vectors - torch.from_numpy(mean), dim=-1)
 
     def _backward(self, loss: Tensor) -> None:
-        if not loss.isfinite():
-            raise ConfigError("the loss is not finite any more: a smaller --encoder-lr may help")
         super()._backward(loss)
         for kind in self._parts:
             gradients = kind.vectors.grad

@@ -16,13 +16,12 @@ import numpy as np
 from mm_milvus.errors import ConfigError
 from mm_milvus.fusion import HeadConfig
 from mm_milvus.late import DIM, KIND, ProjectionConfig, load_projection
-from mm_milvus.records import Rejected
-from mm_milvus.training import run
 from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, read_products
 from mm_milvus.training.folder import CACHE, save
 from mm_milvus.training.measure import grades_of, mean_of, ndcgs
 from mm_milvus.training.report import judged, report_of
 from mm_milvus.training.settings import Step, TrainReport, TrainSettings
+from mm_milvus.training.source import collection_encoder, encoded_queries, identity_of, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from mm_milvus.encoders import EncoderSpec, TokenEncoder
     from mm_milvus.late import Projection
     from mm_milvus.media import MediaReader
+    from mm_milvus.records import Rejected
     from mm_milvus.store import Collection
     from mm_milvus.training.data import Products, Queries
     from mm_milvus.training.late_model import LateModel
@@ -110,41 +110,35 @@ def _read(
     settings: TrainSettings, collection: Collection, shop: Settings, reader: MediaReader, told: Progress
 ) -> _LateTask:
     from mm_milvus.encoders import token_encoder
-    from mm_milvus.training.encode import encode_queries
     from mm_milvus.training.late_model import LateModel, start_projection
     from mm_milvus.training.late_tokens import Sources, late_inputs
 
     def step(phase: str, done: int, total: int) -> None:
         told(Step(phase, done, total))
 
-    encoder = run._encoder(collection.stamp, shop)
+    encoder = collection_encoder(collection.stamp, shop)
     tokens = token_encoder(encoder.encoder)
     config = _config(settings, tokens, collection)
-    initial = _initial(settings, tokens)
+    initial, fingerprint = _initial(settings, tokens)
     products = read_products(
         collection,
         lambda done, total: told(Step("reading products", done, total)),
         rows=settings.from_catalog,
     )
-    labels, rejects, lines, unknown = run._labels(settings, products, collection)
-    base, cache = settings.pairs.parent if settings.pairs else None, settings.out / CACHE
-    encoded = encode_queries(labels, products, encoder, reader, base=base, cache=cache, progress=step)
-    labels = encoded.labels
-    rejects += [Rejected(lines[query], None, "encode", why) for query, why in encoded.failed.items() if lines]
-    if not len(labels.queries_of(TRAIN)):
-        raise ConfigError("none of the queries to train with could be encoded")
-    identity = run._identity(settings, _first_config(encoder.spec), products, labels, encoded.queries)
-    twins, weights = products.twins(), encoded.queries.weights(encoder.spec.weights)
+    read = read_labels(settings, products, collection)
+    queries = encoded_queries(settings, read, products, encoder, reader, step)
+    labels = read.labels
+    identity = identity_of(settings, _first_config(encoder.spec), fingerprint, products, labels, queries)
+    twins, weights = products.twins(), queries.weights(encoder.spec.weights)
     kept = replace(products, image=products.image.copy(), text=products.text.copy())
-    near, pool = _first_stage(settings, collection, encoder.spec, kept, labels, encoded.queries, twins)
+    near, pool = _first_stage(settings, collection, encoder.spec, kept, labels, queries, twins)
     met = _met(labels, near, pool)
-    inputs = late_inputs(
-        Sources(tokens, collection, reader, base, cache, step), products, met, labels, weights
-    )
+    sources = Sources(tokens, collection, reader, settings.base, settings.out / CACHE, step)
+    inputs = late_inputs(sources, products, met, labels, weights)
     projection = initial or start_projection(config, inputs, joint=tokens.token_spec.joint)
     return _LateTask(
-        LateModel(projection), inputs, labels, near, pool, twins, len(products), rejects, unknown,
-        f"{KIND} {projection.config!r} {identity}",
+        LateModel(projection), inputs, labels, near, pool, twins, len(products),
+        read.rejects, read.unknown_products, f"{KIND} {projection.config!r} {identity}",
     )  # fmt: skip
 
 
@@ -157,17 +151,18 @@ def _config(settings: TrainSettings, encoder: TokenEncoder, collection: Collecti
     )  # fmt: skip
 
 
-def _initial(settings: TrainSettings, encoder: TokenEncoder) -> Projection | None:
+def _initial(settings: TrainSettings, encoder: TokenEncoder) -> tuple[Projection | None, str]:
+    """The projection to start from and its fingerprint."""
     if settings.init is None:
-        return None
-    projection, _ = load_projection(settings.init)
+        return None, ""
+    projection, fingerprint = load_projection(settings.init)
     projection.check(encoder)
     if settings.dim not in (None, projection.config.dim):
         raise ConfigError(
             f"the projection in {str(settings.init)!r} has dim {projection.config.dim}, not {settings.dim}; a training "
             "that starts from it keeps that"
         )
-    return projection
+    return projection, fingerprint
 
 
 # --- the ranking that is reordered -------------------------------------------------------------------------

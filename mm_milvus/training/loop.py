@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mm_milvus.errors import ConfigError
 from mm_milvus.files import replace_file
 from mm_milvus.training.checkpoint import load_state, save_state
 from mm_milvus.training.data import DEV, TRAIN
@@ -56,6 +57,7 @@ class Training:
     """One training of ``model``, whose weights become those of the best epoch."""
 
     checkpoint, log = CHECKPOINT, LOG  # names of files
+    rate_option = "--lr"
 
     def __init__(
         self,
@@ -185,6 +187,9 @@ class Training:
         )
 
     def _backward(self, loss: torch.Tensor) -> None:
+        """Raises ConfigError where the loss is no number any more."""
+        if not loss.isfinite():
+            raise ConfigError(f"the loss is not finite any more: a smaller {self.rate_option} may help")
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _dropped(self, candidates: Ints, rng: np.random.Generator) -> torch.Tensor | None:

@@ -23,45 +23,62 @@ __all__ = ["Known", "by_words", "draw", "hard_negatives"]
 
 MINED = 30  # products by each way
 _ROWS = 1_024  # queries looked at at once
+_AT_ONCE = 128  # queries whose pairs are in memory at once: some may want most products
 
 
 class Known:
     """What a query is known to want, and the twins of that: no negatives."""
 
     def __init__(self, labels: Labels, twins: Ints) -> None:
-        order = np.argsort(labels.query, kind="stable")
         self.twins = twins
-        self._twins = twins[labels.product[order]]
-        self._starts = np.searchsorted(labels.query[order], np.arange(len(labels.asked) + 1))
-
-    def counts(self, queries: Ints) -> Ints:
-        """(B,) how many products each query wants."""
-        return self._starts[queries + 1] - self._starts[queries]
+        self._most = int(twins.max(initial=0)) + 1
+        self._keys = np.sort(labels.query * self._most + twins[labels.product])
+        self._starts = np.searchsorted(self._keys, np.arange(len(labels.asked) + 1) * self._most)
+        self._column = np.full(
+            self._most, -1, np.int64
+        )  # of each twin number, while ``cells`` looks for them
 
     def wants(self, queries: Ints, places: Ints) -> npt.NDArray[np.bool_]:
         """(B,) queries and (B, M) places, each query's own -> (B, M) what is wanted; False for -1."""
-        rows, wanted = self._pairs(queries)
-        most = int(self.twins.max(initial=0)) + 1
-        keys = np.arange(len(queries))[:, None] * most + self.twins[places]
-        return np.isin(keys, rows * most + wanted) & (places >= 0)
+        if not len(self._keys):
+            return np.zeros(places.shape, np.bool_)
+        keys = queries[:, None] * self._most + self.twins[places]
+        found = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        return np.asarray((self._keys[found] == keys) & (places >= 0))
+
+    def cells(self, queries: Ints, candidates: Ints) -> tuple[Ints, Ints]:
+        """(B,) and (C,) places -> the rows and the columns of what is wanted in (B, C)."""
+        numbers, of_candidate = np.unique(self.twins[candidates], return_inverse=True)
+        self._column[numbers] = np.arange(len(numbers))
+        found = [
+            self._cells(queries, slice(start, start + _AT_ONCE), of_candidate)
+            for start in range(0, len(queries), _AT_ONCE)
+        ]
+        self._column[numbers] = -1
+        rows, columns = zip(*found, strict=True)
+        return np.concatenate(rows), np.concatenate(columns)
+
+    def _cells(self, queries: Ints, part: slice, of_candidate: Ints) -> tuple[Ints, Ints]:
+        rows, wanted = self._pairs(queries[part])
+        column = self._column[wanted]
+        hits = column >= 0
+        some, row = np.unique(rows[hits], return_inverse=True)
+        wants = np.zeros((len(some), int(of_candidate.max(initial=0)) + 1), np.bool_)
+        wants[row, column[hits]] = True
+        at, columns = np.nonzero(wants[:, of_candidate])
+        return part.start + some[at], columns
 
     def _pairs(self, queries: Ints) -> tuple[Ints, Ints]:
         """The row of each query and the twin number of each product that it wants, (P,) each."""
-        counts = self.counts(queries)
+        counts = self._starts[queries + 1] - self._starts[queries]
         rows = np.repeat(np.arange(len(queries)), counts)
         offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return rows, self._twins[np.repeat(self._starts[queries], counts) + offsets]
+        return rows, self._keys[np.repeat(self._starts[queries], counts) + offsets] % self._most
 
     def hidden(self, queries: Ints, candidates: Ints) -> npt.NDArray[np.bool_]:
         """(B,) and (C,) places -> (B, C) what is wanted."""
-        order = np.argsort(self.twins[candidates], kind="stable")
-        numbers = self.twins[candidates][order]
         found = np.zeros((len(queries), len(candidates)), np.bool_)
-        rows, wanted = self._pairs(queries)
-        first, last = (np.searchsorted(numbers, wanted, side) for side in ("left", "right"))
-        for shift in range(int((last - first).max(initial=0))):
-            hit = first + shift < last
-            found[rows[hit], order[first[hit] + shift]] = True
+        found[self.cells(queries, candidates)] = True
         return found
 
 
@@ -95,29 +112,26 @@ def hard_negatives(
     ``words`` (Q, W) is what ``by_words`` found. The first ``skip_top`` by the head are left out: they may well be
     right without a label.
     """
-    wanted = int(known.counts(queries).max())
-    near = nearest(model, inputs, queries, min(MINED + skip_top + wanted, len(inputs)))
+    near = nearest(model, inputs, queries, min(MINED + skip_top, len(inputs)), known)[:, skip_top:]
     pool = np.full((len(queries), 2 * MINED), -1, np.int64)
     for start in range(0, len(queries), _ROWS):
         rows = slice(start, start + _ROWS)
         asked = queries[rows]
-        by_head = _leading(near[rows], known.wants(asked, near[rows]), skip_top, MINED)
         by_words = np.where(known.wants(asked, words[rows]), -1, words[rows])
-        found = np.sort(np.concatenate([by_head, by_words], axis=1), axis=1)
+        found = np.sort(np.concatenate([near[rows], by_words], axis=1), axis=1)
         twice = np.zeros_like(found, np.bool_)
         twice[:, 1:] = found[:, 1:] == found[:, :-1]
         itself = found == inputs.product_at.numpy()[asked][:, None]
-        pool[rows] = _leading(found, twice | itself, 0, 2 * MINED)
+        pool[rows] = _leading(found, twice | itself, 2 * MINED)
     return pool
 
 
-def _leading(places: Ints, out: npt.NDArray[np.bool_], skip: int, count: int) -> Ints:
-    """(B, M) -> (B, count): those that are not ``out`` nor -1, in their order and without the first ``skip``."""
+def _leading(places: Ints, out: npt.NDArray[np.bool_], count: int) -> Ints:
+    """(B, M) -> (B, count): those that are not ``out`` nor -1, in their order."""
     kept = (places >= 0) & ~out
-    at = np.cumsum(kept, axis=1) - 1 - skip
-    row, column = np.nonzero(kept & (at >= 0) & (at < count))
+    row, column = np.nonzero(kept)
     found = np.full((len(places), count), -1, np.int64)
-    found[row, at[row, column]] = places[row, column]
+    found[row, np.cumsum(kept, axis=1)[row, column] - 1] = places[row, column]
     return found
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from mm_milvus.training.mining import Known
     from mm_milvus.training.model import HeadModel, Inputs
 
     Ints = npt.NDArray[np.int64]
@@ -23,11 +24,13 @@ _QUERIES = 1_024  # compared with them at once
 
 
 @torch.no_grad()
-def nearest(model: HeadModel, inputs: Inputs, queries: Ints, count: int) -> Ints:
+def nearest(
+    model: HeadModel, inputs: Inputs, queries: Ints, count: int, without: Known | None = None
+) -> Ints:
     """(Q, count) places of the products nearest to each query, best first; -1 beyond the last.
 
-    The product that a query asks with is left out, as it is of answers. Neither the fused products nor the scores are
-    in memory as a whole.
+    The product that a query asks with is left out, as it is of answers, and so are those that it is known to want,
+    where ``without`` says so. Neither the fused products nor the scores are in memory as a whole.
     """
     asked = torch.cat(
         [model.queries(inputs, part) for part in _split(torch.from_numpy(queries), _QUERIES)]
@@ -40,6 +43,8 @@ def nearest(model: HeadModel, inputs: Inputs, queries: Ints, count: int) -> Ints
         for rows in _rows(len(queries)):
             found = asked[rows] @ fused.T
             _leave_out(found, itself[rows], block)
+            if without is not None:
+                found[without.cells(queries[rows], block.numpy())] = -torch.inf
             _keep_best(scores[rows], places[rows], found, block)
     return places.numpy()
 

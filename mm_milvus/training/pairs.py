@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ __all__ = ["PairsFile", "read_pairs"]
 
 _PARTS = {"text", "image", "id"}
 _KEYS = {"query", "product", "grade", "split"}
+_LOWEST, _HIGHEST = 1e-6, 1e6  # of grades: sums of them in single precision stay numbers, and above 0
 
 
 @dataclass(eq=False)
@@ -147,8 +147,9 @@ def _place(id: Any, what: str, places: dict[str, int]) -> int:
 
 
 def _grade(grade: Any) -> float:
-    if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 < grade < math.inf:
-        raise _BadLine(f"the grade must be a number above 0, got {grade!r:.80}")
+    is_number = isinstance(grade, int | float) and not isinstance(grade, bool)
+    if not is_number or not _LOWEST <= grade <= _HIGHEST:
+        raise _BadLine(f"the grade must be a number from 0.000001 to 1,000,000, got {grade!r:.80}")
     return float(grade)
 
 

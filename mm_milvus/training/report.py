@@ -90,6 +90,7 @@ def report_of(
         resumed_from=outcome.resumed_from,
         seconds=round(seconds, 1),
         next=next,
+        too_broad=task.labels.too_broad,
     )
 
 

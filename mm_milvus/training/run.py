@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shlex
 import time
@@ -12,16 +10,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from mm_milvus.errors import ConfigError, FusionError
+from mm_milvus.errors import FusionError
 from mm_milvus.fusion import Head, HeadConfig, HeadKind, load_head
 from mm_milvus.records import Rejected
-from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, Products, Queries, read_products
-from mm_milvus.training.folder import CACHE, check_out, save
+from mm_milvus.training.data import DEV, TEST, Labels, Products, Queries, read_products
+from mm_milvus.training.folder import check_out, save
 from mm_milvus.training.measure import mean_of, ndcgs_of
 from mm_milvus.training.report import judged, judged_by, report_of
 from mm_milvus.training.settings import DIM, LATE, Step, TrainReport, TrainSettings
+from mm_milvus.training.source import (
+    collection_encoder,
+    encoded_queries,
+    identity_of,
+    pictures_of,
+    read_labels,
+)
 
 if TYPE_CHECKING:
     from mm_milvus.config import Settings
@@ -40,7 +43,6 @@ __all__ = ["train"]
 
 Progress = Callable[[Step], None]
 _HEADS = 8  # of attention
-_PAGE = 1_000
 
 
 def train(
@@ -146,12 +148,13 @@ def _read(
     settings: TrainSettings, collection: Collection, shop: Settings, reader: MediaReader, told: Progress
 ) -> _Task:
     from mm_milvus.search.parts import query_mean
-    from mm_milvus.training.encode import encode_queries
     from mm_milvus.training.model import HeadModel, Means, inputs_of
 
-    encoder = _encoder(collection.stamp, shop.replace(dtype="float32") if settings.unfreeze else shop)
+    encoder = collection_encoder(
+        collection.stamp, shop.replace(dtype="float32") if settings.unfreeze else shop
+    )
     spec, stamp = encoder.spec, collection.stamp
-    initial = _initial(settings, spec)
+    initial, fingerprint = _initial(settings, spec)
     config = _config(settings, initial, spec, stamp)
     unfreezing = _unfreezing(settings, encoder, shop)
 
@@ -164,46 +167,24 @@ def _read(
         rows=settings.from_catalog,
     )
     if unfreezing:
-        unfreezing.read(products, _pictures(collection, products.ids), reader, step)
-    labels, rejects, lines, unknown = _labels(settings, products, collection)
-    unfrozen = unfreezing.train(products, labels, reader, step) if unfreezing else None
+        unfreezing.read(products, pictures_of(collection, products.ids), reader, step)
+    read = read_labels(settings, products, collection)
+    unfrozen = unfreezing.train(products, read.labels, reader, step) if unfreezing else None
     means = Means(stamp.image_mean, stamp.text_mean, query_mean(stamp, spec))
     if unfrozen:
         encoder, spec, means = unfrozen.encoder, unfrozen.encoder.spec, unfrozen.means
         config = replace(config, encoder=spec.name, revision=spec.revision, source=unfrozen.name)
-    encoded = encode_queries(
-        labels, products, encoder, reader,
-        base=settings.pairs.parent if settings.pairs else None,
-        cache=settings.out / CACHE,
-        progress=step,
-    )  # fmt: skip
-    rejects += [Rejected(lines[query], None, "encode", why) for query, why in encoded.failed.items() if lines]
-    if not len(encoded.labels.queries_of(TRAIN)):
-        raise ConfigError("none of the queries to train with could be encoded")
-    identity = _identity(settings, config, products, encoded.labels, encoded.queries)
+    queries = encoded_queries(settings, read, products, encoder, reader, step)
+    identity = identity_of(settings, config, fingerprint, products, read.labels, queries)
     twins = products.twins()
     if initial is not None:
         means = Means(initial.image_mean, initial.text_mean, initial.query_text_mean)
-    inputs = inputs_of(config, means, products, encoded.queries, spec.weights)
+    inputs = inputs_of(config, means, products, queries, spec.weights)
     weights = _weights(config, initial, products, spec)
     return _Task(
-        HeadModel(config, weights, means), inputs, encoded.labels, encoded.queries, twins, products.texts,
-        rejects, unknown, identity, unfrozen, settings.fusion or config.kind,
+        HeadModel(config, weights, means), inputs, read.labels, queries, twins, products.texts,
+        read.rejects, read.unknown_products, identity, unfrozen, settings.fusion or config.kind,
     )  # fmt: skip
-
-
-def _encoder(stamp: Stamp, shop: Settings) -> QueryEncoder:
-    """The collection's own; its texts without torch where that can be."""
-    from mm_milvus.encoders import load_encoder, load_query_texts
-    from mm_milvus.search.cache import QueryEncoder
-
-    name = stamp.encoder_name(shop.encoder, shop.collection)
-    encoder = QueryEncoder(
-        lambda: load_encoder(name, device=shop.device, dtype=shop.dtype, compile=shop.compile),
-        load_query_texts(name),
-    )
-    stamp.check_encoder(encoder.spec, shop.collection)
-    return encoder
 
 
 def _unfreezing(settings: TrainSettings, encoder: QueryEncoder, shop: Settings) -> Unfreezing | None:
@@ -214,40 +195,14 @@ def _unfreezing(settings: TrainSettings, encoder: QueryEncoder, shop: Settings) 
     return Unfreezing(settings, encoder, shop.device)
 
 
-def _labels(
-    settings: TrainSettings, products: Products, collection: Collection
-) -> tuple[Labels, list[Rejected], list[int], int]:
-    """Labels, refused lines, the line of each query, and how many products are unknown."""
-    from mm_milvus.training.catalog import labels_from_catalog
-    from mm_milvus.training.pairs import read_pairs
-
-    if settings.pairs is None:
-        labels = labels_from_catalog(
-            products,
-            dev_share=settings.dev_share,
-            seed=settings.seed,
-            crops=settings.crops,
-            pictures=lambda ids: _pictures(collection, ids),
-        )
-        return labels, [], [], 0
-    places = {id: place for place, id in enumerate(products.ids)}
-    found = read_pairs(settings.pairs, places, dev_share=settings.dev_share, seed=settings.seed)
-    return found.labels, found.rejects, found.lines, found.unknown_products
-
-
-def _pictures(collection: Collection, ids: list[str]) -> dict[str, str]:
-    """id -> where its first picture is."""
-    pages = (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
-    return {hit.id: hit.image for page in pages for hit in collection.get(page) if hit.image}
-
-
 # --- the head ----------------------------------------------------------------------------------------------
 
 
-def _initial(settings: TrainSettings, spec: EncoderSpec) -> Head | None:
+def _initial(settings: TrainSettings, spec: EncoderSpec) -> tuple[Head | None, str]:
+    """The head to start from and its fingerprint."""
     if settings.init is None:
-        return None
-    head, _ = load_head(settings.init)
+        return None, ""
+    head, fingerprint = load_head(settings.init)
     head.check(spec)
     for name in ("kind", "dim", "shared"):
         asked = settings.fusion if name == "kind" else getattr(settings, name)
@@ -256,7 +211,7 @@ def _initial(settings: TrainSettings, spec: EncoderSpec) -> Head | None:
                 f"the head in {str(settings.init)!r} has {name} {getattr(head.config, name)}, not {asked}; a training "
                 "that starts from it keeps that"
             )
-    return head
+    return head, fingerprint
 
 
 def _config(settings: TrainSettings, initial: Head | None, spec: EncoderSpec, stamp: Stamp) -> HeadConfig:
@@ -291,22 +246,6 @@ def _weights(
     if initial is not None:
         return dict(initial.weights)
     return starting_head(config, products.image, products.text, products.present, spec)
-
-
-def _identity(
-    settings: TrainSettings, config: HeadConfig, products: Products, labels: Labels, queries: Queries
-) -> str:
-    """A digest of all that the trained weights depend on."""
-    digest = hashlib.sha256(json.dumps([settings.identity(), repr(config)]).encode())
-    arrays = (
-        products.image, products.text, products.present,
-        labels.query, labels.product, labels.grade, labels.split, labels.held_out,
-        queries.images, queries.texts, queries.image_at, queries.text_at, queries.product_at,
-    )  # fmt: skip
-    for array in arrays:
-        digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 # --- what is told ------------------------------------------------------------------------------------------

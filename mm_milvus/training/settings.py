@@ -97,6 +97,11 @@ class TrainSettings:
         _between(self, "dropout", 0.0, 0.9)
         _between(self, "dev_share", 0.0, 0.9)
 
+    @property
+    def base(self) -> Path | None:
+        """The folder that paths of query pictures start from."""
+        return self.pairs.parent if self.pairs else None
+
     def rate_of(self, kind: HeadKind) -> float:
         """The learning rate, unless one is given: chosen on dev splits (benchmarks/training.py --only rates).
 
@@ -216,6 +221,7 @@ class TrainReport:
     ndcg_first: float | None = None  # of late interaction: the dev split before it is reordered
     test_ndcg_first: float | None = None
     unread_pictures: int = 0  # of products whose tokens were needed
+    too_broad: int = 0  # queries that a catalog would have made, of words that fit too many of its products
     unfrozen: UnfrozenReport | None = None  # the layers that were trained before the head
 
     def to_dict(self) -> dict[str, Any]:

@@ -86,8 +86,7 @@ class Unfreezing:
         """After ``read``: trains, saves the encoder and loads it again; ``products`` get its vectors."""
         settings, spec = self._settings, self._encoder.spec
         views = labels.views
-        base = settings.pairs.parent if settings.pairs else None
-        files = self._pictures, self._read(views, reader, base, progress)
+        files = self._pictures, self._read(views, reader, settings.base, progress)
         kept, contents = contents_of(labels, products, self._picture_of, files, views)
         if not len(kept.queries_of(TRAIN)):
             raise ConfigError("none of the queries to train with can be read")

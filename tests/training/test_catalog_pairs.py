@@ -126,3 +126,41 @@ def test_products_that_say_nothing_are_an_error() -> None:
     silent = replace(products, rows=[{"id": row["id"]} for row in products.rows])
     with pytest.raises(ConfigError, match="neither titles, attributes nor pictures"):
         made(silent)
+
+
+def large(count: int) -> Products:
+    """A shop of six colours and six kinds, with titles of their own for most products."""
+    rows: list[dict[str, Any]] = []
+    for number in range(count):
+        colour, kind = f"colour{number % 6}", f"kind{number // 6 % 6}"
+        rows.append({"id": f"p{number:05d}", "title": f"{number} of a kind", "color": colour, "kind": kind})
+    found = worlds.products(count, complete=True)
+    return replace(found, ids=[row["id"] for row in rows], rows=rows)
+
+
+def test_a_shop_that_grows_keeps_the_queries_that_say_enough() -> None:
+    """A colour and a kind fit 250 of 9,000 products, and a colour alone 1,500: more than a tenth."""
+    labels = labels_from_catalog(large(9_000), dev_share=0.0, seed=0)
+    queries = {one.text: query for query, one in enumerate(labels.asked) if one.picture_of < 0}
+    both = [text for text in queries if "colour" in text and "kind" in text]
+    alone = {f"{name}{n}" for name in ("colour", "kind") for n in range(6)}
+    assert {frozenset(text.split()) for text in both} == {
+        frozenset((f"colour{c}", f"kind{k}")) for c in range(6) for k in range(6)
+    }
+    assert not alone & set(queries)
+    assert labels.too_broad == 12 + 3  # and "of a kind", "of a", "a kind"
+    # All 250 are known, 200 of them learned from.
+    asked = queries[both[0]]
+    assert (labels.query == asked).sum() == 250
+    assert (labels.query[labels.learned] == asked).sum() == 200
+    assert labels.counts()[1]["train"] == len(labels.learned)
+    # Pictures ask for another value, fewer of them the more products have it.
+    changed = [query for query, one in enumerate(labels.asked) if one.picture_of >= 0 and one.text]
+    assert 0 < np.isin(labels.query, changed).sum() / 9_000 < 25
+
+
+def test_words_that_mean_more_than_one_thing_are_bounded_by_all_that_they_fit() -> None:
+    """One product is called like a colour of which there are too many: no query wants that product alone."""
+    products = large(9_000)
+    products.rows[5]["title"] = "colour0"
+    assert Asked("colour0") not in wanted_by(labels_from_catalog(products, dev_share=0.0, seed=0))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,29 @@ def test_hard_negatives_of_many_queries_are_those_of_each_alone(monkeypatch: pyt
         expected = sorted({*by_head, *by_words} - {int(inputs.product_at[query])})
         assert found[query][found[query] >= 0].tolist() == expected
         assert (found[query][len(expected) :] == -1).all()
+
+
+def test_a_query_that_wants_nearly_everything_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It gets the negatives that are left, twins of what it wants not among them; nobody is ranked any deeper."""
+    model, inputs = world()
+    twins = np.arange(50)
+    twins[49] = twins[0]
+    labels = worlds.labels([0] * 45 + [1, 2, 3, 4], [*range(45), 7, 1, 12, 40])
+    ranked: list[tuple[int, ...]] = []
+
+    def seen(*args: Any) -> np.ndarray:
+        ranked.append((found := search.nearest(*args)).shape)
+        return found
+
+    monkeypatch.setattr(mining, "nearest", seen)
+    words = np.full((5, MINED), -1)
+    found = hard_negatives(model, inputs, np.arange(5), words, Known(labels, twins), skip_top=0)
+    assert ranked == [(5, MINED)]
+    assert found[0][found[0] >= 0].tolist() == [45, 46, 47, 48]
+    near = search.nearest(model, inputs, np.arange(5), 50)
+    assert set(found[2][found[2] >= 0]) == set([p for p in near[2] if p != 1][:MINED])
 
 
 def test_the_best_by_words_are_those_of_a_full_sort() -> None:

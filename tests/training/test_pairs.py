@@ -12,6 +12,7 @@ from mm_milvus.errors import ConfigError
 from mm_milvus.training.data import DEV, TEST, TRAIN, Asked
 from mm_milvus.training.pairs import PairsFile, read_pairs
 
+GRADE = "the grade must be a number from 0.000001 to 1,000,000"
 PLACES = {"a": 0, "b": 1, "7": 2}
 
 
@@ -62,7 +63,13 @@ def test_a_file_becomes_labels(tmp_path: Path) -> None:
         ({"query": {"image": 3}, "product": "a"}, "the query's image must be a string that is not empty"),
         ({"query": {"id": "nobody"}, "product": "a"}, "there is no product 'nobody'"),
         ({"query": {"id": "a"}, "product": "a"}, "the query is the product itself"),
-        ({"query": "x", "product": "a", "grade": 0}, "the grade must be a number above 0, got 0"),
+        ({"query": "x", "product": "a", "grade": 0}, f"{GRADE}, got 0"),
+        ({"query": "x", "product": "a", "grade": -1}, f"{GRADE}, got -1"),
+        ({"query": "x", "product": "a", "grade": True}, f"{GRADE}, got True"),
+        ({"query": "x", "product": "a", "grade": "2"}, f"{GRADE}, got '2'"),
+        ({"query": "x", "product": "a", "grade": 1e39}, f"{GRADE}, got 1e+39"),
+        ({"query": "x", "product": "a", "grade": 1e-60}, f"{GRADE}, got 1e-60"),
+        ({"query": "x", "product": "a", "grade": 10**400}, f"{GRADE}, got 10000"),
         ('{"query": "x", "product": "a", "grade": NaN}', "not usable JSON: NaN is not a JSON number"),
         ({"query": "x", "product": "a", "split": "val"}, "the split is one of train, dev, test, got 'val'"),
         ({"query": "x", "product": "a", "weight": 1}, "unknown key 'weight'"),

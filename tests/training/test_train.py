@@ -24,6 +24,8 @@ from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.fusion import load_head
 from mm_milvus.training import Step, TrainSettings, train
 from mm_milvus.training.checkpoint import load_state, save_state
+from tests.encoders import tiny_models
+from tests.training.shapes import make_catalog
 
 FAST = {"epochs": 2, "dim": 32}
 
@@ -167,6 +169,55 @@ def test_crops_are_read_from_the_pictures(shop: Settings, tmp_path: Path) -> Non
     report = train(TrainSettings(out=tmp_path / "head", from_catalog=True, crops=1, epochs=1, dim=32), shop)
     plain = train(TrainSettings(out=tmp_path / "plain", from_catalog=True, epochs=1, dim=32), shop)
     assert sum(report.queries.values()) == sum(plain.queries.values()) + 86
+
+
+@pytest.mark.parametrize("kind", ["head", "reranker"])
+def test_views_of_a_picture_that_is_gone_are_told(tmp_path: Path, kind: str) -> None:
+    encoder = str(tiny_models.clip(tmp_path / "clip"))
+    catalog = make_catalog(tmp_path / "catalog")
+    place = Settings(uri=str(tmp_path / "shop.db"), encoder=encoder, device="cpu", dtype="float32")
+    with Client(config=place) as client:
+        client.ingest(catalog)
+    (catalog.parent / "3.png").unlink()
+    fusion: Any = "linear" if kind == "head" else "late-interaction"
+    settings = TrainSettings(
+        out=tmp_path / "v1", from_catalog=True, fusion=fusion, crops=2, epochs=1, dim=8, overwrite=True
+    )
+    for _ in range(2):  # what was wrong is known as well where vectors come from the folder of the run before
+        report = train(settings, place)
+        (refused,) = map(json.loads, (tmp_path / "v1" / "rejects.jsonl").read_text().splitlines())
+        assert (report.rejected, report.unknown_products) == (1, 0)
+        assert (refused["line"], refused["id"], refused["stage"]) == (0, "disc-orange", "encode")
+        assert refused["reason"].startswith("its picture cannot be read: ") and "3.png" in refused["reason"]
+
+
+def interrupted(settings: TrainSettings, shop: Settings) -> None:
+    """A run that ends in its second epoch."""
+
+    def told(step: Step) -> None:
+        if step.phase == "training" and step.done == step.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, shop, progress=told)
+
+
+@pytest.mark.parametrize("kind", ["linear", "late-interaction"])
+def test_a_run_goes_on_only_from_the_head_that_it_started_from(tmp_path: Path, kind: Any) -> None:
+    place = Settings(
+        uri=str(tmp_path / "shop.db"), encoder=str(tiny_models.clip(tmp_path / "clip")), device="cpu"
+    )
+    with Client(config=place) as client:
+        client.ingest(make_catalog(tmp_path / "catalog"))
+    first = TrainSettings(out=tmp_path / "one", from_catalog=True, fusion=kind, epochs=2, dim=8)
+    train(first, place)
+    second = replace(first, out=tmp_path / "two", init=tmp_path / "one", dim=None)
+    interrupted(second, place)
+    train(replace(first, seed=1, overwrite=True), place)
+    with pytest.raises(ConfigError, match="holds an unfinished run of other settings or other data"):
+        train(second, place)
+    train(replace(first, overwrite=True), place)  # the same again
+    assert train(second, place).resumed_from == 1
 
 
 def test_a_training_can_start_from_another_head(shop: Settings, tmp_path: Path) -> None:
