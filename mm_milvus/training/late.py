@@ -17,7 +17,7 @@ from mm_milvus.errors import ConfigError
 from mm_milvus.fusion import HeadConfig
 from mm_milvus.late import DIM, KIND, ProjectionConfig, load_projection
 from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, read_products
-from mm_milvus.training.folder import CACHE, save
+from mm_milvus.training.folder import CACHE, CHECKPOINT, save
 from mm_milvus.training.measure import grades_of, mean_of, ndcgs
 from mm_milvus.training.report import judged, report_of
 from mm_milvus.training.settings import Step, TrainReport, TrainSettings
@@ -133,7 +133,10 @@ def _read(
     kept = replace(products, image=products.image.copy(), text=products.text.copy())
     near, pool = _first_stage(settings, collection, encoder.spec, kept, labels, queries, twins)
     met = _met(labels, near, pool)
-    sources = Sources(tokens, collection, reader, settings.base, settings.out / CACHE, step)
+    sources = Sources(
+        tokens, collection, reader, settings.base, settings.out / CACHE, step,
+        goes_on=(settings.out / CHECKPOINT).exists(),
+    )  # fmt: skip
     inputs = late_inputs(sources, products, met, labels, weights)
     projection = initial or start_projection(config, inputs, joint=tokens.token_spec.joint)
     return _LateTask(

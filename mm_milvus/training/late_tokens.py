@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import MediaError
-from mm_milvus.files import being_replaced
+from mm_milvus.files import being_replaced, replace_file
 from mm_milvus.late import product_tokens
 from mm_milvus.training.data import Labels, Products, View
+from mm_milvus.training.encode import version
 from mm_milvus.training.views import view_of
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int64]
     Progress = Callable[[str, int, int], None]
+    _Pages = Iterator[tuple[list[Array], list[Array]]]
 
 __all__ = ["LateInputs", "Sources", "TokenTable", "late_inputs"]
 
@@ -95,7 +98,10 @@ class LateInputs:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """Where tokens come from. Query pictures are relative to ``base``; ``cache`` is a folder, which is made."""
+    """Where tokens come from. Query pictures are relative to ``base``; ``cache`` is a folder, which is made.
+
+    ``goes_on``: the run is one that was interrupted, and has to meet what it met.
+    """
 
     encoder: TokenEncoder
     collection: Collection
@@ -103,6 +109,7 @@ class Sources:
     base: Path | None
     cache: Path
     progress: Progress
+    goes_on: bool = False
 
 
 def late_inputs(
@@ -113,30 +120,9 @@ def late_inputs(
 
     encoder, reader = sources.encoder, sources.reader
     tables = _Tables(encoder, sources.cache)
-    ids = [products.ids[place] for place in met]
-    keys = [[id, _digest(products, place)] for id, place in zip(ids, met, strict=True)]
-    unread: list[str] = []
-
-    def encode() -> Iterable[tuple[list[Array], list[Array]]]:
-        for start in range(0, len(ids), _ITEMS):
-            part = ids[start : start + _ITEMS]
-            found = {hit.id: hit for hit in sources.collection.get(part, ("text",))}
-            hits = [found[id] for id in part if id in found]
-            texts, images, failed = product_tokens(hits, encoder, reader)
-            unread.extend(failed)
-            place = {hit.id: at for at, hit in enumerate(hits)}
-            nothing = (
-                np.empty((0, tables.widths[0]), np.float32),
-                np.empty((0, tables.widths[1]), np.float32),
-            )
-            yield (
-                [texts[place[id]] if id in place else nothing[0] for id in part],
-                [images[place[id]] if id in place else nothing[1] for id in part],
-            )
-            sources.progress("encoding tokens", min(start + _ITEMS, len(ids)), len(ids))
-
-    text, image = tables.both("products", keys, encode)
+    text, image, unread = _of_products(sources, tables, products, met)
     texts, views, asked = labels.texts, labels.views, labels.asked
+    seen = [[*view, version(view[0], sources.base)] for view in views]
     place_of = {text: place for place, text in enumerate(texts)}
     view_of = {view: place for place, view in enumerate(views)}
     row_of = np.full(len(products), -1, np.int64)
@@ -147,14 +133,61 @@ def late_inputs(
         row_of=row_of,
         present=torch.from_numpy(products.present),
         texts=tables.one("texts", 0, texts, lambda: _texts(texts, encoder)),
-        images=tables.one("views", 1, views, lambda: _views(views, encoder, reader, sources.base)),
+        images=tables.one("views", 1, seen, lambda: _views(views, encoder, reader, sources.base)),
         text_at=np.array([place_of.get(one.text, -1) for one in asked], np.int64),
         image_at=np.array([view_of.get((one.image, one.view), -1) for one in asked], np.int64),
         shown_at=np.array([one.picture_of for one in asked], np.int64),
         product_at=np.array([one.product for one in asked], np.int64),
         weights=weights,
-        unread=len(unread),
+        unread=unread,
     )
+
+
+def _of_products(
+    sources: Sources, tables: _Tables, products: Products, met: Ints
+) -> tuple[TokenTable, TokenTable, int]:
+    """Tokens of texts and of pictures, and how many pictures cannot be read. Those that an earlier run could not read
+    are tried again."""
+    ids = [products.ids[place] for place in met]
+    keys = [[id, _digest(products, place)] for id, place in zip(ids, met, strict=True)]
+    told = tables.path("met", keys).with_suffix(".json")  # whose pictures could not be read
+
+    def encoded() -> _Pages:
+        unread: list[str] = []
+        for start in range(0, len(ids), _ITEMS):
+            part = ids[start : start + _ITEMS]
+            found, failed = _encoded(sources, tables.widths, part)
+            unread += failed
+            yield [found[id][0] for id in part], [found[id][1] for id in part]
+            sources.progress("encoding tokens", min(start + _ITEMS, len(ids)), len(ids))
+        replace_file(told, json.dumps(unread))
+
+    text, image = tables.both("met", keys, encoded)
+    unread = json.loads(told.read_text(encoding="utf-8"))
+    if not unread or sources.goes_on:
+        return text, image, len(unread)
+    found, failed = _encoded(sources, tables.widths, unread)
+    if len(failed) == len(unread):
+        return text, image, len(unread)
+
+    def mended() -> _Pages:
+        for place, id in enumerate(ids):
+            one, other = found.get(id, (text.of(place), image.of(place)))
+            yield [one], [other]
+        replace_file(told, json.dumps(failed))
+
+    return *tables.both("met", keys, mended, anew=True), len(failed)
+
+
+def _encoded(
+    sources: Sources, widths: tuple[int, int], ids: Sequence[str]
+) -> tuple[dict[str, tuple[Array, Array]], list[str]]:
+    """Tokens of the text and of the picture by id, and the ids of pictures that cannot be read."""
+    hits = sources.collection.get(ids, ("text",))
+    texts, images, failed = product_tokens(hits, sources.encoder, sources.reader)
+    nothing = (np.empty((0, widths[0]), np.float32), np.empty((0, widths[1]), np.float32))
+    made = {hit.id: (one, other) for hit, one, other in zip(hits, texts, images, strict=True)}
+    return {id: made.get(id, nothing) for id in ids}, list(failed)
 
 
 def _digest(products: Products, place: int) -> str:
@@ -199,10 +232,16 @@ class _Tables:
         return table
 
     def both(
-        self, name: str, keys: Sequence[Any], encode: Callable[[], Iterable[tuple[list[Array], list[Array]]]]
+        self, name: str, keys: Sequence[Any], encode: Callable[[], _Pages], *, anew: bool = False
     ) -> tuple[TokenTable, TokenTable]:
-        text, image = self._kept([f"{name}-text", f"{name}-image"], self.widths, keys, encode)
+        """``anew``: they are made although they are there."""
+        text, image = self._kept([f"{name}-text", f"{name}-image"], self.widths, keys, encode, anew)
         return text, image
+
+    def path(self, name: str, keys: Sequence[Any]) -> Path:
+        """Of a file, but for its suffix."""
+        identity = json.dumps([*self._encoder, *keys])
+        return self._cache / f"tokens-{name}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
     def _kept(
         self,
@@ -210,28 +249,26 @@ class _Tables:
         widths: Sequence[int],
         keys: Sequence[Any],
         encode: Callable[[], Iterable[Sequence[list[Array]]]],
+        anew: bool = False,
     ) -> list[TokenTable]:
-        identity = json.dumps([*self._encoder, *keys])
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
-        paths = [self._cache / f"tokens-{name}-{digest}" for name in names]
-        if not all(path.with_suffix(".npy").is_file() for path in paths):
+        paths = [self.path(name, keys) for name in names]
+        if anew or not all(path.with_suffix(".npy").is_file() for path in paths):
             self._write(paths, encode)
         return [_table(path, width) for path, width in zip(paths, widths, strict=True)]
 
     def _write(self, paths: Sequence[Path], encode: Callable[[], Iterable[Sequence[list[Array]]]]) -> None:
-        """The counts last: without them there is no table."""
+        """The counts last: without them there is no table. Tables that are mapped meanwhile stay as they are."""
         self._cache.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            path.with_suffix(".npy").unlink(missing_ok=True)
         counts: list[list[int]] = [[] for _ in paths]
-        files = [path.with_suffix(".bin").open("wb") for path in paths]
-        try:
+        with ExitStack() as stack:
+            files = [stack.enter_context(being_replaced(path.with_suffix(".bin"))) for path in paths]
             for page in encode():
                 for file, count, items in zip(files, counts, page, strict=True):
                     for tokens in items:
                         file.write(tokens.clip(-_HIGHEST, _HIGHEST).astype("<f2").tobytes())
                         count.append(len(tokens))
-        finally:
-            for file in files:
-                file.close()
         for path, count in zip(paths, counts, strict=True):
             with being_replaced(path.with_suffix(".npy")) as table:
                 np.save(table, np.concatenate([[0], np.cumsum(count, dtype=np.int64)]).astype(np.int64))
