@@ -14,7 +14,7 @@ from mm_milvus.errors import FusionError
 from mm_milvus.fusion import Head, HeadConfig, HeadKind, load_head
 from mm_milvus.records import Rejected
 from mm_milvus.training.data import DEV, TEST, Labels, Products, Queries, read_products
-from mm_milvus.training.folder import check_out, save
+from mm_milvus.training.folder import folder_of, save
 from mm_milvus.training.measure import mean_of, ndcgs_of
 from mm_milvus.training.report import judged, judged_by, report_of
 from mm_milvus.training.settings import DIM, LATE, Step, TrainReport, TrainSettings
@@ -52,21 +52,24 @@ def train(
 
     ``shop`` says where the products are; without it ``mm-milvus.toml`` and ``MM_MILVUS_*`` count, as everywhere.
     A run that was interrupted goes on when it is called again with the same settings, and ends with the same weights.
-    Raises ConfigError (settings, the file of pairs, nothing to train with), FusionError (a collection or a head that
-    does not fit), EncoderError, StampMismatch and StoreError.
+    Raises ConfigError (settings, the file of pairs, nothing to train with: what was refused is in ``rejects.jsonl`` of
+    that folder even then), FusionError (a collection or a head that does not fit), EncoderError, StampMismatch and
+    StoreError.
     """
     from mm_milvus.config import load_settings
+    from mm_milvus.training.late import train_late
+
+    run = train_late if settings.fusion == LATE else _train_head
+    shop = shop or load_settings()
+    with folder_of(settings):
+        return run(settings, shop, progress or (lambda _: None))
+
+
+def _train_head(settings: TrainSettings, shop: Settings, told: Progress) -> TrainReport:
     from mm_milvus.media import MediaPolicy, MediaReader
     from mm_milvus.store import Store
 
     began = time.perf_counter()
-    shop = shop or load_settings()
-    check_out(settings)
-    told = progress or (lambda _: None)
-    if settings.fusion == LATE:
-        from mm_milvus.training.late import train_late
-
-        return train_late(settings, shop, told)
     policy = MediaPolicy(allow_private_hosts=shop.allow_private_hosts)
     with Store(shop) as store, MediaReader(policy) as reader:
         collection = store.open(shop.collection)
