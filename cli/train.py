@@ -153,15 +153,14 @@ def _show(report: TrainReport) -> None:
     if report.p is None:
         say("no queries were held out: whether the head is any better is not known (--dev-share)")
     elif report.won is None:
-        queries = counted(report.queries["dev"], "held-out query", "held-out queries")
         say(
-            f"the gain may be chance (p {p_value(report.p)} of {queries}): have more of them, or judge the head by "
-            "queries of its own with mm-milvus eval"
+            f"the gain may be chance (p {p_value(report.p)} of {_judges(report)}): have more of them, or judge the "
+            "head by queries of its own with mm-milvus eval"
         )
     elif not report.won:
-        say(f"the trained {_made(report)} on the held-out queries: do not use it as it is")
+        say(f"the trained {_made(report)} by {_judges(report)}: do not use it as it is")
     else:
-        say(f"chance alone hardly makes such a gain: p {p_value(report.p)}")
+        say(f"chance alone hardly makes such a gain: p {p_value(report.p)} of {_judges(report)}")
     went_on = f", {report.resumed_from:,} of them by an earlier run" if report.resumed_from else ""
     made = f"the weights of epoch {report.best_epoch} of {report.epochs}{went_on}"
     say(
@@ -186,11 +185,24 @@ def _show_first(report: TrainReport) -> None:
         )
 
 
+def _judges(report: TrainReport) -> str:
+    split = report.judged_by or "dev"
+    count = report.bridge["text"]["queries"] if report.bridge else report.queries[split]
+    return counted(count, f"{split} query", f"{split} queries")
+
+
 def _made(report: TrainReport) -> str:
-    if report.ndcg_first is None:
+    of_test = report.judged_by == "test"
+    first, start = (
+        (report.test_ndcg_first, report.test_ndcg_start)
+        if of_test
+        else (report.ndcg_first, report.ndcg_start)
+    )
+    if first is None:
         return "head is NOT better than its untrained start"
-    first = report.ndcg_first > (report.ndcg_start or 0.0)
-    return f"reranker is NOT better than {'no reranking' if first else 'its untrained start'}"
+    return (
+        f"reranker is NOT better than {'no reranking' if first > (start or 0.0) else 'its untrained start'}"
+    )
 
 
 def _show_layers(layers: UnfrozenReport) -> None:
@@ -207,6 +219,8 @@ def _show_layers(layers: UnfrozenReport) -> None:
             "the trained layers are NOT better than frozen ones: train without --unfreeze, "
             "or with another --encoder-lr"
         )
+    elif layers.won is None and layers.p is not None:
+        say(f"whether the trained layers are better than frozen ones may be chance (p {p_value(layers.p)})")
     went_on = f", {layers.resumed_from:,} of them by an earlier run" if layers.resumed_from else ""
     say(
         f"{one_line(layers.encoder)}: {layers.parameters:,} weights trained, those of epoch {layers.best_epoch} of "

@@ -162,6 +162,11 @@ class Labels:
         self.split[moved] = DEV
         self.held_out = out & (self.split[self.query] == TRAIN)
 
+    @property
+    def judging(self) -> int:
+        """The split that a training is judged by: the test split, which has chosen nothing, where there is one."""
+        return TEST if (self.split == TEST).any() else DEV
+
     def learn_at_most(self, count: int, seed: int) -> None:
         """Of each query no more than ``count`` pairs, drawn, are learned from: the others are known all the same."""
         learned = self.learned

@@ -86,20 +86,21 @@ def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> Train
         return late_ndcgs(task.model, task.inputs, task.labels, task.near, split)
 
     training = LateTraining(settings, task.model, task.inputs, task.labels, task.twins, task.near, task.pool)
-    before, start = mean_of(scores(TEST)), scores(DEV)
+    split = task.labels.judging
+    before, start = mean_of(scores(TEST)), scores(split)
     outcome = training.run(
         settings.out, task.identity, lambda done, total, note: told(Step("training", done, total, note))
     )
-    first = _first_ndcgs(task, DEV)
+    others = start, _first_ndcgs(task, split)
     report = report_of(
         settings, shop, task, outcome, (before, mean_of(scores(TEST))),
-        judged(max(start, first, key=lambda found: mean_of(found) or 0.0), scores(DEV)),
+        judged(max(others, key=lambda found: mean_of(found) or 0.0), scores(split), split),
         time.perf_counter() - began,
         _next(settings, shop),
     )  # fmt: skip
     report = replace(
         report,
-        ndcg_first=mean_of(first),
+        ndcg_first=mean_of(_first_ndcgs(task, DEV)),
         test_ndcg_first=mean_of(_first_ndcgs(task, TEST)),
         unread_pictures=task.inputs.unread,
     )

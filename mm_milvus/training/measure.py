@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Scores = npt.NDArray[np.float64]
 
-__all__ = ["DEPTH", "grades_of", "is_better", "mean_of", "ndcg_of", "ndcgs", "ndcgs_of"]
+__all__ = ["DEPTH", "grades_of", "mean_of", "ndcg_of", "ndcgs", "ndcgs_of"]
 
 DEPTH = 10
 
@@ -38,11 +38,6 @@ def ndcgs(found: Ints, grades: list[dict[int, float]]) -> Scores:
 def mean_of(scores: Scores) -> float | None:
     """None where there are none."""
     return float(scores.mean()) if len(scores) else None
-
-
-def is_better(after: float | None, before: float | None) -> bool | None:
-    """Whether nDCG has risen by more than the rounding of its mean; None where it is not known."""
-    return None if after is None or before is None else after > before + 1e-9
 
 
 def ndcg_of(model: HeadModel, inputs: Inputs, labels: Labels, split: int) -> float | None:

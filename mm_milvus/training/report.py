@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from mm_milvus.training.data import SPLITS
 from mm_milvus.training.settings import TrainReport, TrainSettings
 from mm_milvus.training.significance import is_gain, paired_p
 
@@ -18,9 +20,16 @@ if TYPE_CHECKING:
     from mm_milvus.training.loop import Outcome
     from mm_milvus.training.measure import Scores
 
-    Judged = tuple[bool | None, float | None]
+__all__ = ["Judgement", "Task", "judged", "judged_by", "report_of"]
 
-__all__ = ["Task", "judged", "judged_by", "report_of"]
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether something ``won``, the ``p`` of that, and the split whose queries say so; None where no query does."""
+
+    won: bool | None = None
+    p: float | None = None
+    split: str | None = None
 
 
 class Task(Protocol):
@@ -60,13 +69,12 @@ def report_of(
     task: Task,
     outcome: Outcome,
     test: tuple[float | None, float | None],
-    judged: Judged,
+    judged: Judgement,
     seconds: float,
     next: str,
 ) -> TrainReport:
     """``test`` is nDCG@10 of the test split before and after, ``judged`` what the function of that name gives."""
     queries, pairs = task.labels.counts()
-    won, p = judged
     return TrainReport(
         out=str(settings.out),
         fusion=task.kind,
@@ -83,8 +91,9 @@ def report_of(
         ndcg=outcome.at(outcome.best_epoch),
         test_ndcg_start=test[0],
         test_ndcg=test[1],
-        won=won,
-        p=p,
+        won=judged.won,
+        p=judged.p,
+        judged_by=judged.split,
         epochs=len(outcome.history) - 1,
         best_epoch=outcome.best_epoch,
         resumed_from=outcome.resumed_from,
@@ -94,13 +103,13 @@ def report_of(
     )
 
 
-def judged(start: Scores, end: Scores) -> Judged:
-    """Whether the dev queries (Q,) did better in the end, None where that may be chance, and the p of it."""
-    return (
-        judged_by(float(np.mean(end) - np.mean(start)), paired_p(end, start)) if len(start) else (None, None)
-    )
+def judged(start: Scores, end: Scores, split: int) -> Judgement:
+    """Whether the queries (Q,) of the split did better in the end."""
+    if not len(start):
+        return Judgement()
+    return judged_by(float(np.mean(end) - np.mean(start)), paired_p(end, start), SPLITS[split])
 
 
-def judged_by(gain: float, p: float) -> Judged:
-    """The same of a difference whose p is known."""
-    return is_gain(gain, p), round(p, 6)
+def judged_by(gain: float, p: float, split: str) -> Judgement:
+    """The same of a difference whose p is known; None for one that may be chance."""
+    return Judgement(is_gain(gain, p), round(p, 6), split)

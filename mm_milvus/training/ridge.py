@@ -11,9 +11,9 @@ P [s W x / |W x| ; x], |W x| being that of the pairs on average, and pictures li
 text by their pictures.
 
 ``ridge`` and the share s are chosen on the dev queries among products of which some were left out of the regression and
-have lost what the bridge has to replace; for the head itself the regression is done once more with all of them. What
-does no better than the usual value by more than the standard error is chance, and the usual value stays (Breiman et al.
-1984, the rule of one standard error).
+have lost what the bridge has to replace, and judged by the test queries, where there are some; for the head itself the
+regression is done once more with all of them. What does no better than the usual value by more than the standard error
+is chance, and the usual value stays (Breiman et al. 1984, the rule of one standard error).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.training.data import DEV, Labels
+from mm_milvus.training.data import DEV, SPLITS, TEST, Labels
 from mm_milvus.training.measure import ndcgs_of
 from mm_milvus.training.model import HeadModel
 from mm_milvus.training.significance import paired_p
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from mm_milvus.training.measure import Scores
     from mm_milvus.training.model import Inputs
 
     Array = npt.NDArray[np.float32]
@@ -54,11 +55,12 @@ _NAMES = ("image", "text")
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """What was chosen for the queries of one modality, and nDCG@10 of the dev queries of that modality, without and
-    with it, among products of which three tenths lack that modality; ``p`` says how often chance alone makes as large a
-    difference. None where no dev query tells.
+    """What was chosen for the queries of one modality, and nDCG@10 of the ``queries`` of that modality in ``split``,
+    without and with it, among products of which three tenths lack that modality; ``p`` says how often chance alone
+    makes as large a difference. ``split`` is test, where it has such queries, else dev. None where no query tells.
     """
 
+    split: str | None
     queries: int
     ridge: float
     share: float
@@ -96,47 +98,66 @@ def build_bridges(
     return chosen
 
 
+class _Held:
+    """The queries of a split that ask with one modality alone, among products some of which have lost it."""
+
+    def __init__(self, inputs: Inputs, labels: Labels, source: int, hidden: Bools, split: int) -> None:
+        self._split = split
+        asks = (labels.split == split) & _asked_alone(inputs, source)
+        self._labels = labels.keep(asks)
+        asked = torch.from_numpy(asks)
+        present = inputs.present.clone()
+        present[torch.from_numpy(hidden), source] = False
+        self._all = replace(
+            inputs,
+            present=present,
+            image_at=inputs.image_at[asked],
+            text_at=inputs.text_at[asked],
+            product_at=inputs.product_at[asked],
+            weights=inputs.weights[asked],
+        )
+        self._hidden = _among(self._all, hidden)
+        self._hidden_labels = _labels_among(self._labels, hidden)
+
+    def __len__(self) -> int:
+        """Number of queries."""
+        return len(self._labels.asked)
+
+    def scores(self, model: HeadModel) -> Scores:
+        """(Q,) nDCG@10 among all products."""
+        return ndcgs_of(model, self._all, self._labels, self._split)
+
+    def scores_among_hidden(self, model: HeadModel) -> Scores:
+        """(Q,) nDCG@10 among those that have lost the modality."""
+        return ndcgs_of(model, self._hidden, self._hidden_labels, self._split)
+
+
 class _Choice:
     """Of ridge and share for queries of the modality ``source`` alone."""
 
     def __init__(self, model: HeadModel, inputs: Inputs, labels: Labels, source: int, hidden: Bools) -> None:
         self._model, self._source = model, source
         self._moments = _Moments.of(inputs, labels, source, hidden)
-        alone = _asked_alone(inputs, source)
-        self._labels = labels.keep((labels.split == DEV) & alone)
-        asked = torch.from_numpy((labels.split == DEV) & alone)
-        kept = replace(
-            inputs,
-            image_at=inputs.image_at[asked],
-            text_at=inputs.text_at[asked],
-            product_at=inputs.product_at[asked],
-            weights=inputs.weights[asked],
-        )
-        present = inputs.present.clone()
-        present[torch.from_numpy(hidden), source] = False
-        self._all = replace(kept, present=present)
-        self._hidden = _among(self._all, hidden)
-        self._hidden_labels = _labels_among(self._labels, hidden)
+        self._dev, self._test = (_Held(inputs, labels, source, hidden, split) for split in (DEV, TEST))
 
     def made(self) -> Bridge:
-        count = len(self._labels.asked)
         # Without what is asked for, all that a product has to be found by is the bridge: the share does not matter.
         ridge = _chosen(
-            {
-                value: ndcgs_of(self._bridged(value, 1.0), self._hidden, self._hidden_labels, DEV)
-                for value in RIDGES
-            },
-            _RIDGE,
+            {value: self._dev.scores_among_hidden(self._bridged(value, 1.0)) for value in RIDGES}, _RIDGE
         )
-        by_share = {
-            value: ndcgs_of(self._bridged(ridge, value), self._all, self._labels, DEV) for value in SHARES
-        }
-        share = _chosen(by_share, _SHARE)
-        if not count:
-            return Bridge(0, ridge, share, None, None, None)
-        without, with_ = by_share[0.0], by_share[share]
+        share = _chosen({value: self._dev.scores(self._bridged(ridge, value)) for value in SHARES}, _SHARE)
+        name, judge = (SPLITS[TEST], self._test) if len(self._test) else (SPLITS[DEV], self._dev)
+        if not len(judge):
+            return Bridge(None, 0, ridge, share, None, None, None)
+        without, with_ = (judge.scores(self._bridged(ridge, value)) for value in (0.0, share))
         return Bridge(
-            count, ridge, share, float(without.mean()), float(with_.mean()), paired_p(with_, without)
+            name,
+            len(judge),
+            ridge,
+            share,
+            float(without.mean()),
+            float(with_.mean()),
+            paired_p(with_, without),
         )
 
     def _bridged(self, ridge: float, share: float) -> HeadModel:
@@ -146,7 +167,7 @@ class _Choice:
         return found
 
 
-def _chosen(scores: dict[float, npt.NDArray[np.float64]], usual: float) -> float:
+def _chosen(scores: dict[float, Scores], usual: float) -> float:
     """The value nearest to the ``usual`` one, as its rank goes, that is no more than a standard error behind the best.
 
     ``scores`` has (Q,) those of each value, for the same queries.

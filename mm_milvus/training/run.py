@@ -16,7 +16,7 @@ from mm_milvus.records import Rejected
 from mm_milvus.training.data import DEV, TEST, Labels, Products, Queries, read_products
 from mm_milvus.training.folder import folder_of, save
 from mm_milvus.training.measure import mean_of, ndcgs_of
-from mm_milvus.training.report import judged, judged_by, report_of
+from mm_milvus.training.report import Judgement, judged, judged_by, report_of
 from mm_milvus.training.settings import DIM, LATE, Step, TrainReport, TrainSettings
 from mm_milvus.training.source import (
     collection_encoder,
@@ -74,14 +74,15 @@ def _train_head(settings: TrainSettings, shop: Settings, told: Progress) -> Trai
     with Store(shop) as store, MediaReader(policy) as reader:
         collection = store.open(shop.collection)
         task = _read(settings, collection, shop, reader, told)
-    before, start = mean_of(_scores(task, TEST)), _scores(task, DEV)
+    split = task.labels.judging
+    before, start = mean_of(_scores(task, TEST)), _scores(task, split)
     if task.unfrozen is not None:
         before, start = task.unfrozen.report.test_ndcg_start, task.unfrozen.start
     outcome, bridges = _trained(settings, task, told)
     unfrozen = task.unfrozen.report if task.unfrozen else None
     report = report_of(
         settings, shop, task, outcome, (before, mean_of(_scores(task, TEST))),
-        judged(start, _scores(task, DEV)) if bridges is None else _judged_by_bridge(bridges["text"]),
+        judged(start, _scores(task, split), split) if bridges is None else _judged_by_bridge(bridges["text"]),
         time.perf_counter() - began,
         _next(settings.out, shop, unfrozen),
     )  # fmt: skip
@@ -258,11 +259,11 @@ def _scores(task: _Task, split: int) -> Scores:
     return ndcgs_of(task.model, task.inputs, task.labels, split)
 
 
-def _judged_by_bridge(words: dict[str, Any]) -> tuple[bool | None, float | None]:
+def _judged_by_bridge(words: dict[str, Any]) -> Judgement:
     """By what the bridge is for: words, where products lack their text."""
     if words["p"] is None:
-        return None, None
-    return judged_by(words["ndcg_with"] - words["ndcg_without"], words["p"])
+        return Judgement()
+    return judged_by(words["ndcg_with"] - words["ndcg_without"], words["p"], words["split"])
 
 
 def _next(out: Path, shop: Settings, unfrozen: UnfrozenReport | None) -> str:

@@ -183,7 +183,8 @@ class UnfrozenReport:
     ndcg: float | None  # and with the layers that were kept
     test_ndcg_start: float | None
     test_ndcg: float | None
-    won: bool | None
+    won: bool | None  # as of TrainReport: against frozen layers
+    p: float | None
     epochs: int
     best_epoch: int
     resumed_from: int
@@ -208,8 +209,9 @@ class TrainReport:
     ndcg: float | None  # and of the weights that were kept
     test_ndcg_start: float | None
     test_ndcg: float | None
-    won: bool | None  # whether the head beats its own start on the dev split; None where that may be chance
-    p: float | None  # how often chance alone makes as large a difference; None without a dev split
+    won: bool | None  # whether the head beats its own start; None where that may be chance
+    p: float | None  # how often chance alone makes as large a difference; None where no queries are held out
+    judged_by: str | None  # the split whose queries say so: test where there is one, else dev
     epochs: int
     best_epoch: int
     resumed_from: int  # epochs that an earlier run had done

@@ -19,11 +19,12 @@ from mm_milvus.files import replace_file
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.training.contents import contents_of, forget_unread, product_views
 from mm_milvus.training.curves import draw_curves
-from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, Products
+from mm_milvus.training.data import TEST, TRAIN, Labels, Products
 from mm_milvus.training.finetune import FineTuning
-from mm_milvus.training.measure import is_better, mean_of
+from mm_milvus.training.measure import mean_of
 from mm_milvus.training.model import Means
 from mm_milvus.training.pictures import PictureFile, read_pictures
+from mm_milvus.training.report import Judgement, judged
 from mm_milvus.training.settings import TrainSettings, UnfrozenReport
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Unfrozen:
     name: str
     means: Means
     report: UnfrozenReport
-    start: Scores  # nDCG@10 of the dev queries with frozen layers
+    start: Scores  # nDCG@10, with frozen layers, of the queries that judge
 
 
 class Unfreezing:
@@ -93,13 +94,14 @@ class Unfreezing:
         identity = _identity(settings, [spec.name, spec.revision], products, kept, files)
         tuning = FineTuning(settings, self._towers, self._parameters, spec, (products, kept, contents))
         tuning.refresh()
-        test_start, start = mean_of(tuning.scores(TEST)), tuning.scores(DEV)
+        test_start, start = mean_of(tuning.scores(TEST)), tuning.scores(kept.judging)
         outcome = tuning.run(
             settings.out, identity, lambda done, total, note: progress("training layers", done, total, note)
         )
         name = self._save()
         tuning.refresh()
-        report = self._reported(outcome, name, (test_start, mean_of(tuning.scores(TEST))))
+        won = judged(start, tuning.scores(kept.judging), kept.judging)
+        report = self._reported(outcome, name, (test_start, mean_of(tuning.scores(TEST))), won)
         loaded = load_encoder(name, device=self._device, dtype="float32")
         return Unfrozen(QueryEncoder(lambda: loaded), name, tuning.means, report, start)
 
@@ -114,20 +116,20 @@ class Unfreezing:
         return self._towers.name(folder)
 
     def _reported(
-        self, outcome: Outcome, name: str, test: tuple[float | None, float | None]
+        self, outcome: Outcome, name: str, test: tuple[float | None, float | None], judged: Judgement
     ) -> UnfrozenReport:
         replace_file(self._settings.out / _CURVES, draw_curves(outcome.history, outcome.best_epoch))
-        start, best = outcome.at(0), outcome.at(outcome.best_epoch)
         return UnfrozenReport(
             layers=self._settings.unfreeze,
             parameters=sum(value.numel() for value in self._parameters.values()),
             encoder=name,
             unread_pictures=self._unread,
-            ndcg_start=start,
-            ndcg=best,
+            ndcg_start=outcome.at(0),
+            ndcg=outcome.at(outcome.best_epoch),
             test_ndcg_start=test[0],
             test_ndcg=test[1],
-            won=is_better(best, start),
+            won=judged.won,
+            p=judged.p,
             epochs=len(outcome.history) - 1,
             best_epoch=outcome.best_epoch,
             resumed_from=outcome.resumed_from,

@@ -47,7 +47,7 @@ def test_training_raises_what_is_held_out_and_the_shop_then_finds_so(
         f"{report.ndcg:.3f} by trained ones"
     )
     assert report.ndcg_first + 0.1 < report.ndcg_start < report.ndcg - 0.1
-    assert report.won is True
+    assert (report.won, report.judged_by) == (True, "dev")
     assert (report.fusion, report.dim, report.shared) == ("late-interaction", 64, True)
     assert report.next == f"mm-milvus tokens {out} --uri {shop.uri}"
     assert [step.phase for step in steps if step.done == step.total][:3] == [
@@ -71,6 +71,25 @@ def test_training_raises_what_is_held_out_and_the_shop_then_finds_so(
     plain, reranked = (variant.scores["nDCG@10"].value for variant in found.variants)
     assert reranked > plain + 0.3
     assert reranked == pytest.approx(report.ndcg, abs=0.05)  # of candidates that are not centred
+
+
+def test_a_test_split_judges(world: tuple[Settings, Path], tmp_path: Path) -> None:
+    """Of queries that want others than those of the training did: what is learned makes them worse."""
+    shop, pairs = world
+    lines = [json.loads(line) for line in pairs.read_text().splitlines()]
+    asked = list(dict.fromkeys(line["query"] for line in lines if line["split"] == "train"))
+    other = dict(zip(asked, [*asked[40:], *asked[:40]], strict=True))
+    wrong = [
+        line | {"query": " ".join(reversed(other[line["query"]].split())), "split": "test"}
+        for line in lines
+        if line["split"] == "train"
+    ]
+    path = tmp_path / "turned.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *wrong]), encoding="utf-8")
+    report = train(TrainSettings(out=tmp_path / "v1", pairs=path, epochs=2, **LATE), shop)
+    assert report.ndcg is not None and report.ndcg_start is not None and report.ndcg_first is not None
+    assert report.ndcg > max(report.ndcg_start, report.ndcg_first)
+    assert (report.won, report.judged_by) == (False, "test")
 
 
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(

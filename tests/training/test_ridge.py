@@ -10,7 +10,7 @@ import torch
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.fusion import HeadConfig, normalise
-from mm_milvus.training.data import DEV, TRAIN, Asked, Labels, Products, Queries
+from mm_milvus.training.data import DEV, TEST, TRAIN, Asked, Labels, Products, Queries
 from mm_milvus.training.measure import ndcg_of
 from mm_milvus.training.model import HeadModel, Inputs, Means, inputs_of
 from mm_milvus.training.ridge import _chosen, _Moments, build_bridges
@@ -108,6 +108,22 @@ def test_what_is_hardly_better_stays_the_usual() -> None:
     assert _chosen(same, 1.0) == 1.0
     assert _chosen(same | {10.0: usual + 0.5}, 1.0) == 10.0
     assert _chosen({value: scores[:1] for value, scores in same.items()}, 1.0) == 1.0
+
+
+def test_the_bridge_is_judged_by_the_test_split_and_chosen_by_the_other() -> None:
+    """Test queries that want products without anything to do with them."""
+    model, inputs, labels = world(turned=True)
+    chosen = build_bridges(model, inputs, labels, 0, lambda *_: None)["text"]
+    assert (chosen.split, chosen.queries) == ("dev", 60)
+    model, inputs, labels = world(turned=True)
+    tests = np.flatnonzero(labels.split == TRAIN)[:40]
+    labels.split[tests] = TEST
+    labels.product[tests] = np.roll(labels.product[tests], 1)
+    judged = build_bridges(model, inputs, labels, 0, lambda *_: None)["text"]
+    assert (judged.split, judged.queries) == ("test", 40)
+    assert judged.share == chosen.share
+    assert judged.ndcg_with is not None and chosen.ndcg_with is not None and judged.p is not None
+    assert judged.ndcg_with < 0.3 < chosen.ndcg_with and judged.p > 0.05
 
 
 def test_too_few_products_with_both_are_told() -> None:

@@ -70,7 +70,11 @@ def test_pairs_teach_words_that_mean_nothing(shop: Settings, pairs: Path, tmp_pa
     assert report.ndcg_start is not None and report.ndcg is not None
     assert report.ndcg_start < 0.5
     assert report.ndcg > 0.9
-    assert (report.won, report.p) == (None, 0.25)  # three queries, all better: too few to tell
+    assert (report.won, report.p, report.judged_by) == (
+        None,
+        0.25,
+        "dev",
+    )  # three queries, all better: too few to tell
     assert (report.rejected, report.unknown_products, report.products) == (2, 1, 86)
     assert report.queries == {"train": 12, "dev": 3, "test": 0}
     assert {step.phase for step in steps} == {"reading products", "encoding texts", "training"}
@@ -85,6 +89,35 @@ def test_pairs_teach_words_that_mean_nothing(shop: Settings, pairs: Path, tmp_pa
     with Image.open(out / "curves.png") as curves:
         assert curves.size == (900, 600)
     assert load_head(out)[0].config.kind == "gated"
+
+
+def turned(pairs: Path, count: int) -> Path:
+    """Tests of the wrong products beside them: what is learned is wrong for these."""
+    lines = [
+        line for line in map(json.loads, pairs.read_text().splitlines()[:-2]) if line["split"] == "train"
+    ]
+    words = {"zorv": "quell", "quell": "mibble", "mibble": "zorv"}
+    wrong = [
+        line | {"query": f"number {number} {words[line['query'].split()[-1]]}", "split": "test"}
+        for line in lines[::5]
+        for number in range(count)
+    ]
+    path = pairs.with_name("turned.jsonl")
+    path.write_text(pairs.read_text() + "\n" + "".join(json.dumps(line) + "\n" for line in wrong))
+    return path
+
+
+def test_a_test_split_judges_and_chooses_nothing(shop: Settings, pairs: Path, tmp_path: Path) -> None:
+    args = ["train", str(turned(pairs, 3)), "--out", str(tmp_path / "v1"), "--uri", shop.uri, "--dim", "64"]
+    done = CliRunner(catch_exceptions=False).invoke(
+        cli, [*args, "--lr", "0.002", "--pairs-per-step", "16", "--epochs", "10"]
+    )
+    report = json.loads((tmp_path / "v1" / "report.json").read_text())
+    assert report["queries"] == {"train": 12, "dev": 3, "test": 9}
+    assert report["ndcg"] > report["ndcg_start"] + 0.3
+    assert report["test_ndcg"] < report["test_ndcg_start"]
+    assert (report["won"], report["judged_by"]) == (False, "test")
+    assert "the trained head is NOT better than its untrained start by 9 test queries" in done.stdout
 
 
 def test_what_was_trained_is_what_the_shop_searches_with(shop: Settings, pairs: Path, tmp_path: Path) -> None:
@@ -399,5 +432,7 @@ def test_the_command_tells_what_a_bridge_is_worth(shop: Settings, tmp_path: Path
         f"words, where three tenths of the products have lost their text: nDCG@10 {bridge['ndcg_without']:.3f} without "
         f"the bridge, {bridge['ndcg_with']:.3f} with it" in done.stdout
     )
-    assert "chance alone hardly makes such a gain" in done.stdout
-    assert "ridge, 672 dimensions, calculated, " in done.stdout
+    report = json.loads((out / "report.json").read_text())
+    assert (report["judged_by"], bridge["split"]) == ("dev", "dev")
+    assert "chance alone hardly makes such a gain: p " in done.stdout
+    assert f" of {bridge['queries']} dev queries" in done.stdout
