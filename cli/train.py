@@ -246,3 +246,8 @@ def _show_bridge(asked: str, bridge: dict[str, Any]) -> None:
         f"{who}, where three tenths of the products have lost their {lacking}: nDCG@10 {without:.3f} without the "
         f"bridge, {with_:.3f} with it ({with_ - without:+.3f}; {told})"
     )
+    from mm_milvus.training.significance import FEWEST
+
+    if bridge["queries"] < FEWEST:
+        queries = counted(bridge["queries"], "held-out query is", "held-out queries are")
+        say(f"  {queries} too few to choose by: label more pairs, or raise --dev-share")
