@@ -121,3 +121,34 @@ def test_a_training_that_never_began_leaves_no_folder(shop: Settings, tmp_path: 
         train(TrainSettings(out=out, **options, **FAST), place)
     assert list(tmp_path.rglob("cache")) == []
     assert (tmp_path / "heads").exists() == (wrong == "held")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "give a file of pairs, or --from-catalog"),
+        (["pairs.jsonl", "--from-catalog"], "give not both a file of pairs and --from-catalog\n"),
+        (["--from-catalog", "--dim", "100000"], "at most 32,768 dimensions, got 100,000"),
+        (["--from-catalog", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
+        (["--from-catalog", "--lr", "0"], "lr must be a number above 0"),
+        (["--from-catalog", "--dropout", "1"], "dropout must be a number of at least 0 and at most 0.9"),
+        (
+            ["pairs.jsonl", "--crops", "1"],
+            "crops are made of the products' own pictures: they go with --from-catalog",
+        ),
+        (["--from-catalog", "--fusion", "sum"], "needs pictures and texts of equal width"),
+        (["--from-catalog", "--fusion", "attention", "--dim", "30"], "must be a multiple of its 8 heads"),
+        (["--from-catalog", "--fusion", "ridge", "--shared"], "with sides of their own: leave out --shared"),
+        (
+            ["--from-catalog", "--fusion", "ridge", "--epochs", "3", "--lr", ".1", "--pairs-per-step", "9"],
+            "the fusion ridge is calculated, without steps and with sides of their own: leave out --epochs and "
+            "--pairs-per-step and --lr",
+        ),
+        (["nowhere.jsonl"], "the file of pairs cannot be used: cannot read nowhere.jsonl"),
+    ],
+)
+def test_bad_options_are_one_line(shop: Settings, tmp_path: Path, args: list[str], message: str) -> None:
+    done = CliRunner().invoke(cli, ["train", *args, "--out", str(tmp_path / "x"), "--uri", shop.uri])
+    assert done.exit_code in (2, 7)
+    assert message in done.stderr
+    assert not (tmp_path / "x" / "head.safetensors").exists()

@@ -380,29 +380,6 @@ def test_a_head_that_is_no_better_is_called_that(shop: Settings, tmp_path: Path)
     assert load_head(tmp_path / "head")[0].config.dim == 32
 
 
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ([], "give a file of pairs, or --from-catalog"),
-        (["pairs.jsonl", "--from-catalog"], "give not both a file of pairs and --from-catalog"),
-        (["--from-catalog", "--dim", "100000"], "at most 32,768 dimensions, got 100,000"),
-        (["--from-catalog", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
-        (["--from-catalog", "--lr", "0"], "lr must be a number above 0"),
-        (["--from-catalog", "--dropout", "1"], "dropout must be a number of at least 0 and at most 0.9"),
-        (["pairs.jsonl", "--crops", "1"], "crops are made of the products' own pictures"),
-        (["--from-catalog", "--fusion", "sum"], "needs pictures and texts of equal width"),
-        (["--from-catalog", "--fusion", "attention", "--dim", "30"], "must be a multiple of its 8 heads"),
-        (["--from-catalog", "--fusion", "ridge", "--shared"], "it takes neither init nor shared"),
-        (["nowhere.jsonl"], "the file of pairs cannot be used: cannot read nowhere.jsonl"),
-    ],
-)
-def test_bad_options_are_one_line(shop: Settings, tmp_path: Path, args: list[str], message: str) -> None:
-    done = CliRunner().invoke(cli, ["train", *args, "--out", str(tmp_path / "x"), "--uri", shop.uri])
-    assert done.exit_code in (2, 7)
-    assert message in done.stderr
-    assert not (tmp_path / "x" / "head.safetensors").exists()
-
-
 def test_importing_the_room_loads_no_torch() -> None:
     program = "import sys, mm_milvus.training; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
