@@ -44,7 +44,7 @@ def tokens(trained: str, codec: Any, rebuild: bool, in_milvus: bool, as_json: bo
     """
     from mm_milvus.late import make_tokens
 
-    with Phases() as bar:
+    with Phases(quiet=as_json) as bar:
         report = make_tokens(
             trained, settings(), codec=codec, rebuild=rebuild, in_milvus=in_milvus,
             progress=lambda done, total: bar("encoding tokens", done, total),

@@ -124,7 +124,7 @@ def train(as_json: bool, **options: Any) -> None:
 
     given = {name: value for name, value in options.items() if value is not None}
     chosen, shop = TrainSettings(**given), settings()
-    with Phases() as bar:
+    with Phases(quiet=as_json) as bar:
         report = run(chosen, shop, progress=lambda step: bar(step.phase, step.done, step.total, step.note))
     if as_json:
         print_json(report.to_dict())
