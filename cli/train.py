@@ -63,7 +63,10 @@ _training_options = compose(
         "--negatives", type=int, metavar="N", help="Hard negatives per pair; 0 for none. Default: 1."
     ),
     click.option(
-        "--refresh", type=int, metavar="EPOCHS", help="When hard negatives are looked for again. Default: 3."
+        "--refresh",
+        type=int,
+        metavar="EPOCHS",
+        help="When hard negatives are looked for again. Default: 3; not of late-interaction.",
     ),
     click.option(
         "--skip-top", type=int, metavar="N", help="Nearest products that are no hard negatives. Default: 0."

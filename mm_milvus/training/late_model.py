@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["LateModel", "LateTraining", "late_ndcgs", "start_projection"]
 
 _SAMPLE = 100_000  # tokens by which a projection starts
+_ROWS = 4_096  # of them in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,28 +210,37 @@ def start_projection(config: ProjectionConfig, inputs: LateInputs, *, joint: boo
     With room for both modalities each gets directions of its own, so that what was never compared does not meet.
     """
     tables: Mapping[str, TokenTable] = {"text": inputs.text, "image": inputs.image}
-    samples = {name: _sample(table) for name, table in tables.items()}
-    means = {
-        name: rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1]) for name, rows in samples.items()
-    }
-    centred = {name: samples[name] - means[name] for name in samples}
+    means, moments = {}, {}
+    for name, table in tables.items():
+        means[name], moments[name] = _mean_and_moments(table)
     if joint and config.text_dim == config.image_dim:
-        shared = _principal(np.concatenate(list(centred.values())), config.dim)
+        shared = _directions(moments["text"] + moments["image"], config.dim)
         directions = {"text": shared, "image": shared}
     else:
-        directions = {name: _principal(rows, config.dim) for name, rows in centred.items()}
+        directions = {name: _directions(own, config.dim) for name, own in moments.items()}
         directions["image"] = directions["image"][::-1]  # empty rows, where there are some, come first
     weights = {name: np.ascontiguousarray(rows, np.float32) for name, rows in directions.items()}
     weights |= {f"{name}_mean": np.asarray(mean, np.float32) for name, mean in means.items()}
     return Projection(config, weights)
 
 
-def _sample(table: TokenTable) -> npt.NDArray[np.float64]:
-    step = max(-(-len(table.rows) // _SAMPLE), 1)
-    return np.asarray(table.rows[::step], np.float64)
+def _mean_and_moments(table: TokenTable) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(D,) the mean of the tokens, or of as many of them as there need be, and (D, D) their moments about it."""
+    rows = table.rows[:: max(-(-len(table.rows) // _SAMPLE), 1)]
+    width = rows.shape[1]
+    mean, moments = np.zeros(width), np.zeros((width, width))
+    for part in _parts(rows):
+        mean += part.sum(axis=0) / len(rows)
+    for part in _parts(rows):
+        moments += (part - mean).T @ (part - mean)
+    return mean, moments
 
 
-def _principal(rows: npt.NDArray[np.float64], dim: int) -> npt.NDArray[np.float64]:
+def _parts(rows: npt.NDArray[np.float16]) -> Iterator[npt.NDArray[np.float64]]:
+    return (np.asarray(rows[start : start + _ROWS], np.float64) for start in range(0, len(rows), _ROWS))
+
+
+def _directions(moments: npt.NDArray[np.float64], dim: int) -> npt.NDArray[np.float64]:
     """(dim, D) the principal directions as rows, then zeros."""
-    found = principal(rows.T @ rows)[:dim]
-    return np.concatenate([found, np.zeros((dim - len(found), rows.shape[1]))])
+    found = principal(moments)[:dim]
+    return np.concatenate([found, np.zeros((dim - len(found), moments.shape[1]))])

@@ -36,6 +36,7 @@ __all__ = ["Outcome", "Training"]
 
 LOG = "log.jsonl"
 _CLIP = 1.0  # the most that the norm of all gradients may be
+_REFRESH = 3  # epochs after which hard negatives are looked for again, unless told otherwise
 _WARM = 0.05  # share of the steps in which the learning rate rises
 
 
@@ -89,6 +90,8 @@ class Training:
         self._row = np.full(len(labels.asked), -1, np.int64)  # of a query among those that train
         self._row[self._asking] = np.arange(len(self._asking))
         self._words = words
+        # A picture with words asks for a change: the product shown is what the answer must not be.
+        self._anchor = np.array([one.picture_of if one.text else -1 for one in labels.asked], np.int64)
         self._by_words: Ints | None = None
         self._pool: Ints | None = None
         self._steps = -(-len(self._pairs) // settings.pairs_per_step)
@@ -147,7 +150,8 @@ class Training:
 
     def _mine(self, epoch: int) -> None:
         settings = self._settings
-        if not settings.negatives or (self._pool is not None and (epoch - 1) % settings.refresh):
+        every = settings.refresh or _REFRESH
+        if not settings.negatives or (self._pool is not None and (epoch - 1) % every):
             return
         if self._by_words is None:
             words, texts = self._words
@@ -162,7 +166,8 @@ class Training:
         candidates = np.unique(wanted)
         if self._pool is not None:
             negatives = draw(self._pool[self._row[queries]], self._settings.negatives, rng)
-            candidates = np.union1d(candidates, negatives)
+            anchors = self._anchor[queries]
+            candidates = np.unique(np.concatenate([candidates, negatives, anchors[anchors >= 0]]))
         column = np.searchsorted(candidates, wanted)
         hidden = self._known.hidden(queries, candidates)
         hidden[np.arange(len(pairs)), column] = False

@@ -65,7 +65,7 @@ class TrainSettings:
     schedule: Schedule = "cosine"
     decay: float = 0.1  # towards the weights of the start, as AdamW decays towards 0
     negatives: int = 1  # hard ones, per pair
-    refresh: int = 3  # epochs after which they are looked for again
+    refresh: int | None = None  # epochs after which they are looked for again: 3; late interaction never does
     skip_top: int = 0  # of the nearest products, which may be right without a label
     dropout: float = 0.1  # how often a product with both loses its picture or its text
     dev_share: float = 0.1  # of the queries, where the file names no dev split
@@ -86,8 +86,10 @@ class TrainSettings:
         for name, choices in (("loss", get_args(LossName)), ("schedule", get_args(Schedule))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"the {name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        _whole(self, "epochs", "pairs_per_step", "refresh", "patience", least=1)
+        _whole(self, "epochs", "pairs_per_step", "patience", least=1)
         _whole(self, "negatives", "skip_top", "crops", "seed", "unfreeze", least=0)
+        if self.refresh is not None:
+            _whole(self, "refresh", least=1)
         if self.dim is not None:
             _whole(self, "dim", least=1)
             if self.dim > MOST_DIM:
@@ -134,6 +136,10 @@ def _check_together(settings: TrainSettings) -> None:
         raise ConfigError("in late interaction queries and products share their weights")
     if settings.fusion == LATE and settings.unfreeze:
         raise ConfigError("late interaction is trained over a frozen encoder: leave out --unfreeze")
+    if settings.fusion == LATE and settings.refresh is not None:
+        raise ConfigError(
+            "hard negatives of late interaction are those of the ranking that it reorders: leave out --refresh"
+        )
     if settings.crops and not settings.from_catalog:
         raise ConfigError("crops are made of the products' own pictures: they go with --from-catalog")
     if settings.unfreeze and settings.init is not None:

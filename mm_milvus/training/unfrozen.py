@@ -148,6 +148,8 @@ def _identity(
     asked = [asdict(one) for one in labels.asked]
     known = [settings.identity(), encoder, pictures, products.ids, products.texts, asked]
     digest = hashlib.sha256(json.dumps(known).encode())
-    for array in (products.present, labels.query, labels.product, labels.grade, labels.split):
+    for array in (
+        products.present, labels.query, labels.product, labels.grade, labels.split, labels.held_out,
+    ):  # fmt: skip
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,11 +21,12 @@ from mm_milvus_cli.main import cli
 from mm_milvus import Client, Settings
 from mm_milvus.errors import ConfigError, NotSupported
 from mm_milvus.evaluation import evaluate
-from mm_milvus.late import load_projection, make_tokens, maxsim
-from mm_milvus.training import Step, TrainSettings, train
-from mm_milvus.training.late_model import _Tokens, cosines
+from mm_milvus.late import ProjectionConfig, load_projection, make_tokens, maxsim
+from mm_milvus.training import Step, TrainSettings, late_model, train
+from mm_milvus.training.late_model import LateModel, _Tokens, cosines, start_projection
+from mm_milvus.training.late_tokens import LateInputs, TokenTable
 
-from . import worlds
+from . import shops, worlds
 
 LATE: dict[str, Any] = {"fusion": "late-interaction"}
 
@@ -141,6 +144,70 @@ def test_a_catalog_is_enough_pictures_and_products_may_ask(
     assert all(np.allclose(one[name], other[name], atol=1e-5) for name in one)
 
 
+def test_hard_negatives_and_dropout_change_what_is_learned(shop: Settings, tmp_path: Path) -> None:
+    options: dict[str, dict[str, Any]] = {
+        "plain": {"negatives": 0, "dropout": 0.0},
+        "negatives": {"negatives": 3, "dropout": 0.0},
+        "dropout": {"negatives": 0, "dropout": 0.5},
+    }
+    found = {}
+    for name, given in options.items():
+        settings = TrainSettings(
+            out=tmp_path / name, from_catalog=True, epochs=1, dim=8, pairs_per_step=2, **given, **LATE
+        )
+        train(settings, shop)
+        found[name] = load_projection(tmp_path / name)[0].weights["text"]
+    assert not np.allclose(found["plain"], found["negatives"], atol=1e-5)
+    assert not np.allclose(found["plain"], found["dropout"], atol=1e-5)
+
+
+def test_what_is_dropped_has_no_tokens(encoder: str) -> None:
+    rng = np.random.default_rng(0)
+    projection = shops.projection(encoder, dim=8)
+    starts = np.array([0, 2, 5])
+    table = {
+        name: TokenTable(rng.standard_normal((5, width)).astype(np.float16), starts)
+        for name, width in (("text", projection.config.text_dim), ("image", projection.config.image_dim))
+    }
+    nothing = np.full(0, -1)
+    inputs = LateInputs(
+        **table, row_of=np.arange(2), present=None, texts=table["text"], images=table["image"],
+        text_at=nothing, image_at=nothing, shown_at=nothing, product_at=nothing,
+        weights=np.empty((0, 3), np.float32), unread=0,
+    )  # fmt: skip
+    model, places = LateModel(projection), torch.arange(2)
+    counts = model.products(inputs, places, torch.tensor([[True, False], [False, True]])).counts.sum(dim=1)
+    assert counts.tolist() == [2, 3]
+    assert model.products(inputs, places).counts.sum(dim=1).tolist() == [4, 6]
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_a_projection_starts_with_what_the_tokens_differ_in_in_little_memory(
+    joint: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As numpy says of all of them at once, in memory that does not grow with them."""
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal((100_000, 24)) * np.linspace(1, 3, 24) + 1).astype(np.float16)
+    table = TokenTable(rows, np.array([0, len(rows)]))
+    other = TokenTable(rows[:50_000, ::-1], np.array([0, 50_000]))
+    inputs = cast("LateInputs", SimpleNamespace(text=table, image=other))
+    monkeypatch.setattr(late_model, "_ROWS", 1_000)
+    tracemalloc.start()
+    found = start_projection(ProjectionConfig(5, 24, 24, "x", "1", "r"), inputs, joint=joint).weights
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+    centred = [
+        one.rows.astype(np.float64) - one.rows.astype(np.float64).mean(axis=0) for one in (table, other)
+    ]
+    kinds = {"text": np.concatenate(centred) if joint else centred[0]}
+    kinds["image"] = kinds["text"] if joint else centred[1]
+    for name, all_rows in kinds.items():
+        own = found[name] if joint or name == "text" else found[name][::-1]
+        expected = np.linalg.svd(all_rows, full_matrices=False)[2][:5]
+        np.testing.assert_allclose(np.abs((own * expected).sum(axis=1)), 1, atol=1e-5)
+    np.testing.assert_allclose(found["text_mean"], rows.astype(np.float64).mean(axis=0), atol=1e-5)
+
+
 def test_torch_and_numpy_compare_alike() -> None:
     rng = torch.Generator().manual_seed(0)
     queries = torch.nn.functional.normalize(torch.randn(3, 4, 8, generator=rng), dim=-1)
@@ -157,6 +224,8 @@ def test_torch_and_numpy_compare_alike() -> None:
 def test_what_makes_no_sense(shop: Settings, tmp_path: Path, made: Path) -> None:
     with pytest.raises(ConfigError, match="share their weights"):
         TrainSettings(out=tmp_path, from_catalog=True, shared=False, **LATE)
+    with pytest.raises(ConfigError, match="the ranking that it reorders: leave out --refresh"):
+        TrainSettings(out=tmp_path, from_catalog=True, refresh=3, **LATE)
     offline = Settings(uri=str(tmp_path / "offline.db"))
     with Client(config=offline) as client:
         client.ingest(made / "catalog.jsonl")

@@ -22,10 +22,13 @@ from PIL import Image
 from mm_milvus import Client, Settings
 from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.fusion import load_head
-from mm_milvus.training import Step, TrainSettings, train
+from mm_milvus.media import MediaReader
+from mm_milvus.search.cache import QueryEncoder
+from mm_milvus.training import Step, TrainSettings, train, views
 from mm_milvus.training.checkpoint import load_state, save_state
+from mm_milvus.training.views import view_of
 from tests.encoders import tiny_models
-from tests.training.shapes import make_catalog
+from tests.training.shapes import Shop, make_catalog
 
 FAST = {"epochs": 2, "dim": 32}
 
@@ -387,9 +390,6 @@ def test_importing_the_room_loads_no_torch() -> None:
 
 
 def test_views_are_mild_and_always_the_same(shop: Settings) -> None:
-    from mm_milvus.media import MediaReader
-    from mm_milvus.training.views import view_of
-
     path = str(Path(shop.uri).parent / "demo" / "images" / "mug-red-1.jpg")
     with MediaReader() as reader:
         whole, one, again, other = (view_of(path, number, reader, None, 224) for number in (0, 1, 1, 2))
@@ -397,6 +397,64 @@ def test_views_are_mild_and_always_the_same(shop: Settings) -> None:
     assert one.shape != other.shape or not np.array_equal(one, other)
     assert all(0.74 <= part / side <= 1 for part, side in zip(one.shape[:2], whole.shape[:2], strict=True))
     assert abs(one.mean() - whole.mean()) < 40
+
+
+def test_views_differ_from_a_cut_of_the_picture_in_colour_and_in_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "a.png")
+    Image.fromarray(np.random.default_rng(0).integers(40, 200, (60, 80, 3)).astype(np.uint8)).save(path)
+    with MediaReader() as reader:
+        whole, *changed = (view_of(path, number, reader, None, 40) for number in range(5))
+        monkeypatch.setattr(views, "_MOST_CHANGE", 0.0)
+        plain = [view_of(path, number, reader, None, 40) for number in range(5)]
+    np.testing.assert_array_equal(plain[0], whole)
+    for one, cut in zip(changed, plain[1:], strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(whole, cut.shape)
+        assert (windows == cut).all(axis=(3, 4, 5)).any(), "a part of the picture, as it is"
+        assert one.shape == cut.shape
+        difference = np.abs(one.astype(int) - cut)
+        assert difference.mean() > 1 and difference.max() < 80
+
+
+def test_the_sigmoid_loss_teaches_as_well(shop: Settings, pairs: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(
+        out=tmp_path / "v1", pairs=pairs, loss="sigmoid", dim=64, epochs=30, lr=2e-3, pairs_per_step=16
+    )
+    report = train(settings, shop)
+    assert report.ndcg_start is not None and report.ndcg is not None
+    assert report.ndcg_start < 0.5 and report.ndcg > 0.8
+
+
+def test_a_product_of_both_can_be_trained_where_the_space_is_joint(tmp_path: Path) -> None:
+    place = Shop(tmp_path, str(tiny_models.clip(tmp_path / "clip")))
+    settings: dict[str, Any] = {"unfreeze": 0, "fusion": "product", "lr": 1e-2, "negatives": 0}
+    report = place.train(tmp_path / "v1", **settings)
+    assert report.ndcg_start is not None and report.ndcg is not None
+    assert report.ndcg > report.ndcg_start + 0.1
+    with Client(config=place.asked, collection="multiplied") as client:
+        client.ingest(place.catalog, fusion=str(tmp_path / "v1"))
+        found = client.query("a leather", mode="vector", limit=6)
+        client.drop()
+    assert sum(hit.id.startswith("cross") for hit in found.hits) >= 2
+
+
+def test_vectors_of_queries_are_made_once(
+    shop: Settings, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    encode = QueryEncoder.encode_query_text
+
+    def counted(self: Any, texts: Any) -> Any:
+        calls.append(len(texts))
+        return encode(self, texts)
+
+    monkeypatch.setattr(QueryEncoder, "encode_query_text", counted)
+    settings = TrainSettings(out=tmp_path / "v1", pairs=pairs, overwrite=True, **FAST)
+    train(settings, shop)
+    assert sum(calls) == 15
+    train(replace(settings, seed=1, lr=0.1), shop)
+    assert sum(calls) == 15
 
 
 def test_the_command_tells_what_a_bridge_is_worth(shop: Settings, tmp_path: Path) -> None:
