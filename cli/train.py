@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .eval_table import p_value
+from .failures import interruptible
 from .options import compose, private_hosts_option, settings, shared_options
 from .output import print_json, say
 from .progress import Phases
 from .text import counted, one_line
 
 if TYPE_CHECKING:
-    from mm_milvus.training import TrainReport, UnfrozenReport
+    from mm_milvus.training import TrainReport, TrainSettings, UnfrozenReport
 
 __all__ = ["train"]
 
@@ -127,12 +128,21 @@ def train(as_json: bool, **options: Any) -> None:
 
     given = {name: value for name, value in options.items() if value is not None}
     chosen, shop = TrainSettings(**given), settings()
-    with Phases(quiet=as_json) as bar:
+    with interruptible(lambda: _goes_on(chosen)), Phases(quiet=as_json) as bar:
         report = run(chosen, shop, progress=lambda step: bar(step.phase, step.done, step.total, step.note))
     if as_json:
         print_json(report.to_dict())
     else:
         _show(report)
+
+
+def _goes_on(chosen: TrainSettings) -> str:
+    """What is to be typed after an interrupt: without the end of an epoch, nothing is kept but vectors of queries."""
+    from mm_milvus.training.folder import CHECKPOINTS
+
+    if not any((chosen.out / name).exists() for name in CHECKPOINTS):
+        return "no epoch had ended: the same command begins again"
+    return f"the same command {'without --overwrite ' if chosen.overwrite else ''}goes on from here"
 
 
 def _show(report: TrainReport) -> None:

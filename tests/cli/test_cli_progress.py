@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,12 +67,6 @@ def test_with_json_there_is_no_bar(uri: str, tmp_path: Path) -> None:
     assert on_terminal(*args, "--out", str(tmp_path / "v1"), "--json") == ""
 
 
-def test_a_short_training_says_nothing_in_a_pipe(uri: str, tmp_path: Path) -> None:
-    args = ["train", "--from-catalog", "--epochs", "1", "--dim", "16", "--uri", uri]
-    done = CliRunner().invoke(cli, [*args, "--out", str(tmp_path / "v1")])
-    assert (done.exit_code, done.stderr) == (0, "")
-
-
 def test_in_a_pipe_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     with Phases(seconds=0) as tell:
         tell("reading products", 86, 1086)
@@ -84,3 +80,51 @@ def test_in_a_pipe_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[str])
     with Phases(seconds=0, quiet=True) as tell:
         tell("training", 1, 4)
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A Ctrl-C when so many steps of the training are done; 0 for none any more."""
+
+    def stop(at: int) -> None:
+        def tell(_: Phases, phase: str, done: int, *more: object) -> None:
+            if phase in ("training", "encoding tokens") and done == at:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Phases, "__call__", tell)
+
+    return stop
+
+
+def test_an_interrupted_training_says_how_it_goes_on(
+    uri: str, tmp_path: Path, stopping: Callable[[int], None]
+) -> None:
+    args = [
+        "train",
+        "--from-catalog",
+        "--epochs",
+        "3",
+        "--dim",
+        "16",
+        "--uri",
+        uri,
+        "--out",
+        str(tmp_path / "v1"),
+    ]
+    stopping(1)
+    early = CliRunner().invoke(cli, args)
+    assert early.stderr.strip() == "error: interrupted; no epoch had ended: the same command begins again"
+    steps = 3  # of an epoch: 551 pairs
+    stopping(steps + 1)
+    later = CliRunner().invoke(cli, args)
+    assert (later.exit_code, later.stdout) == (130, "")
+    assert later.stderr.strip() == "error: interrupted; the same command goes on from here"
+    anew = CliRunner().invoke(cli, [*args, "--overwrite", "--json"])
+    assert json.loads(anew.stdout) == {
+        "error": "interrupted; the same command without --overwrite goes on from here",
+        "kind": "Interrupted",
+        "exit_code": 130,
+    }
+    stopping(0)
+    done = CliRunner().invoke(cli, args)
+    assert "of 3, 1 of them by an earlier run" in done.stdout
