@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError
-from mm_milvus.fusion import Fusion
+from mm_milvus.errors import ConfigError, FusionError
+from mm_milvus.fusion import Fusion, load_head
 from mm_milvus.late import home_of
 from mm_milvus.records import Row
 from mm_milvus.store import Store, fused_by, storable
 
 if TYPE_CHECKING:
     from mm_milvus.client import Client
+    from mm_milvus.encoders import EncoderSpec
     from mm_milvus.store import Collection
 
 __all__ = ["fused_anew"]
@@ -43,7 +44,9 @@ def fused_anew(shop: Client, head: str, folder: Path) -> Client:
             f"{source.name!r} is fused by {source.stamp.fusion}: only of a collection of the fusion blocks can be told "
             f"what {head} would make of it"
         )
-    given = fused_by(head, shop._encoder(source.stamp).spec)
+    spec = shop._encoder(source.stamp).spec
+    _check_encoder(head, spec, source.name)
+    given = fused_by(head, spec)
     stamp = replace(source.stamp, **given, vector_dtype="float32", partition_key=None)
     settings = shop.settings.model_copy(
         update={
@@ -62,6 +65,16 @@ def fused_anew(shop: Client, head: str, folder: Path) -> Client:
                 raise ConfigError(f"cannot copy {refused[0][0].id!r}: {refused[0][1]}")
         copy.flush()
     return Client(config=settings)
+
+
+def _check_encoder(head: str, spec: EncoderSpec, collection: str) -> None:
+    config = load_head(head)[0].config
+    if not spec.is_known_as(config.encoder, config.revision):
+        raise FusionError(
+            f"{head} was trained on the encoder {config.source or config.encoder}, whose vectors are not those of "
+            f"{collection!r}: first ingest the catalog into a new collection (--fusion {head} --encoder "
+            f"{config.source or config.encoder} --collection NAME), then compare with collection=NAME"
+        )
 
 
 def _rows(source: Collection, fusion: Fusion) -> Iterator[list[Row]]:

@@ -236,7 +236,8 @@ class TrainReport:
     best_epoch: int
     resumed_from: int  # epochs that an earlier run had done
     seconds: float
-    next: str  # the command that puts the head to use
+    next: str | None = None  # the command that puts it to use; None where it is no better
+    then: str | None = None  # and the one after that, which tells how it does
     bridge: dict[str, dict[str, Any]] | None = (
         None  # of ridge, what was chosen, by what is asked with: text, image
     )
