@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,10 @@ class Products:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def copied(self) -> Products:
+        """With vectors of its own, which may be changed in their place."""
+        return replace(self, image=self.image.copy(), text=self.text.copy())
 
     def twins(self) -> Ints:
         """(N,) a number that products with the same vectors share: none of them can be told from another."""

@@ -85,7 +85,7 @@ class FineTuning(Training):
         super().__init__(
             replace(settings, lr=settings.encoder_lr),
             model,
-            inputs_of(model.config, model.means, _copy(products), queries, spec.weights),
+            inputs_of(model.config, model.means, products.copied(), queries, spec.weights),
             labels,
             products.twins(),
             (queries.words, products.texts),
@@ -139,7 +139,7 @@ class FineTuning(Training):
         """Vectors and means of the weights as they are now, for measurements, hard negatives and the next epoch."""
         products, queries, means = self.encoded()
         self._model.means = means
-        self._inputs = inputs_of(self._model.config, means, _copy(products), queries, self._spec.weights)
+        self._inputs = inputs_of(self._model.config, means, products.copied(), queries, self._spec.weights)
 
     def _restored(self, state: dict[str, Any] | None) -> Outcome:
         outcome = super()._restored(state)
@@ -251,8 +251,3 @@ def _untrained(spec: EncoderSpec) -> HeadModel:
     weights = starting_head(config, *nothing, np.zeros((0, 2), np.bool_), spec)
     means = Means(*(np.zeros(dim, np.float32) for dim in (spec.image_dim, spec.text_dim, spec.text_dim)))
     return HeadModel(config, weights, means).requires_grad_(False)
-
-
-def _copy(products: Products) -> Products:
-    """``inputs_of`` changes vectors in their place."""
-    return replace(products, image=products.image.copy(), text=products.text.copy())

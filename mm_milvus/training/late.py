@@ -130,7 +130,7 @@ def _read(
     labels = read.labels
     identity = identity_of(settings, _first_config(encoder.spec), fingerprint, products, labels, queries)
     twins, weights = products.twins(), queries.weights(encoder.spec.weights)
-    kept = replace(products, image=products.image.copy(), text=products.text.copy())
+    kept = products.copied()
     near, pool = _first_stage(settings, collection, encoder.spec, kept, labels, queries, twins)
     met = _met(labels, near, pool)
     sources = Sources(
