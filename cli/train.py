@@ -36,7 +36,7 @@ _training_options = compose(
         "--dim",
         type=int,
         metavar="N",
-        help="Dimensions of the vector. Default: 512; late-interaction 128.",
+        help="Dimensions of the vector. Default: 512, of late-interaction 128, and no more than the encoder gives.",
     ),
     click.option(
         "--shared/--own-sides",

@@ -258,6 +258,18 @@ def test_layers_that_are_no_better_are_not_put_to_use(joint: Shop, tmp_path: Pat
     assert json.loads((tmp_path / "v1" / "report.json").read_text())["next"] is None
 
 
+def test_where_no_query_can_be_read_it_is_told_why(joint: Shop, tmp_path: Path) -> None:
+    row = {"query": {"image": "no.png"}, "product": "disc-red"}
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"line 1: its picture cannot be read: .*no\.png; all that was refused: "
+    ):
+        joint.train(tmp_path / "v1", pairs=pairs)
+    (refused,) = map(json.loads, (tmp_path / "v1" / "rejects.jsonl").read_text().splitlines())
+    assert refused["record"] == row
+
+
 # --- the command -------------------------------------------------------------------------------------------
 
 
