@@ -14,8 +14,9 @@ import pytest
 from mm_milvus import Settings
 from mm_milvus.encoders import towers
 from mm_milvus.late import load_projection
-from mm_milvus.training import Step, TrainSettings, train
+from mm_milvus.training import TrainSettings, train
 
+from ..training.shapes import interrupted
 from . import shops
 
 
@@ -32,15 +33,6 @@ def settings_of(tmp_path: Path, name: str, **options: Any) -> TrainSettings:
 
 def weights_of(folder: Path) -> dict[str, np.ndarray]:
     return dict(load_projection(folder)[0].weights)
-
-
-def interrupted(settings: TrainSettings, shop: Settings) -> None:
-    def told(step: Step) -> None:
-        if step.phase == "training" and step.done == step.total:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, shop, progress=told)
 
 
 def test_pictures_that_cannot_be_read_stay_known_and_are_tried_again(

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image, ImageDraw
 
 from mm_milvus import Client, Settings
-from mm_milvus.training import TrainReport, TrainSettings, train
+from mm_milvus.training import Step, TrainReport, TrainSettings, train
 
 WORDS = {
     "disc": "tea",
@@ -93,3 +94,14 @@ class Shop:
 
     def train(self, out: Path, **options: Any) -> TrainReport:
         return train(TrainSettings(out=out, **{"pairs": self.pairs} | FAST | options), self.asked)
+
+
+def interrupted(settings: TrainSettings, shop: Settings) -> None:
+    """A run that ends in its last step, the epochs before it being saved."""
+
+    def told(step: Step) -> None:
+        if step.phase == "training" and step.done == step.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, shop, progress=told)

@@ -18,10 +18,10 @@ from mm_milvus_cli.main import cli
 from mm_milvus import Client, Settings
 from mm_milvus.errors import ConfigError
 from mm_milvus.search.cache import QueryEncoder
-from mm_milvus.training import Step, TrainSettings, train
+from mm_milvus.training import TrainSettings, train
 from mm_milvus.training.checkpoint import load_state, save_state
 from tests.encoders import tiny_models
-from tests.training.shapes import make_catalog
+from tests.training.shapes import interrupted, make_catalog
 
 FAST = {"epochs": 2, "dim": 32}
 
@@ -44,17 +44,6 @@ def test_views_of_a_picture_that_is_gone_are_told(tmp_path: Path, kind: str) -> 
         assert (report.rejected, report.unknown_products) == (1, 0)
         assert (refused["line"], refused["id"], refused["stage"]) == (0, "disc-orange", "encode")
         assert refused["reason"].startswith("its picture cannot be read: ") and "3.png" in refused["reason"]
-
-
-def interrupted(settings: TrainSettings, shop: Settings) -> None:
-    """A run that ends in its second epoch."""
-
-    def told(step: Step) -> None:
-        if step.phase == "training" and step.done == step.total:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, shop, progress=told)
 
 
 @pytest.mark.parametrize("kind", ["linear", "late-interaction"])
