@@ -26,6 +26,7 @@ LAYERS = UnfrozenReport(
     test_ndcg_start=None, test_ndcg=None, won=True, p=0.01, epochs=3, best_epoch=3, resumed_from=0,
 )  # fmt: skip
 ELSEWHERE = Settings(uri="shop.db", collection="tiny")
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 INGEST = "mm-milvus ingest CATALOG --fusion heads/v1"
 
 
@@ -82,13 +83,35 @@ def test_where_chance_or_nothing_decides_the_command_is_told() -> None:
         assert found.next == f"{INGEST} --collection tiny_v1 --uri shop.db"
 
 
-def test_a_single_query_needs_company_first(tmp_path: Path) -> None:
-    settings = Settings(uri=str(tmp_path / "demo.db"))
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The demo catalog in a database."""
+    folder = tmp_path_factory.mktemp("shop")
+    settings = Settings(uri=str(folder / "demo.db"))
     with Client(config=settings) as client:
-        client.ingest(draw_catalog(tmp_path / "demo"))
+        client.ingest(draw_catalog(folder / "demo"))
+    return settings
+
+
+def test_the_example_of_the_docs_ends_with_the_command_that_they_promise(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(shop.uri).parent)
+    pairs = DOCS.read_text(encoding="utf-8").partition("```jsonl pairs.jsonl\n")[2].partition("```")[0]
+    Path("pairs.jsonl").write_text(pairs, encoding="utf-8")
+    args = ["train", "pairs.jsonl", "--out", "heads/shop-v1", "--uri", "demo.db"]
+    done = CliRunner(catch_exceptions=False).invoke(cli, args)
+    assert " · 0 rejected\n" in done.stdout
+    assert "the gain may be chance (p 1.000 of 1 test query)" in done.stdout
+    command = "mm-milvus ingest CATALOG --fusion heads/shop-v1 --collection products_shop_v1 --uri "
+    assert done.stdout.splitlines()[-1] == f"next: {command}demo.db"
+    assert f"`{command}demo/demo.db`" in DOCS.read_text(encoding="utf-8")
+
+
+def test_a_single_query_needs_company_first(shop: Settings, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(json.dumps({"query": "blue", "product": "mug-blue-1"}), encoding="utf-8")
-    args = ["train", str(pairs), "--epochs", "1", "--dim", "16", "--uri", settings.uri, "--out"]
+    args = ["train", str(pairs), "--epochs", "1", "--dim", "16", "--uri", shop.uri, "--out"]
     done = CliRunner().invoke(cli, [*args, str(tmp_path / "v1")])
     *_, verdict, _, label, command = done.stdout.splitlines()
     assert verdict == "no queries were held out: whether the head is any better is not known"
