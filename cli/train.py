@@ -299,4 +299,4 @@ def _show_bridge(asked: str, bridge: dict[str, Any]) -> None:
 
     if bridge["queries"] < FEWEST:
         queries = counted(bridge["queries"], "held-out query is", "held-out queries are")
-        say(f"  {queries} too few to choose by: label more pairs, or raise --dev-share")
+        say(f"  {queries} too few to tell: label more pairs, or raise --dev-share")

@@ -106,6 +106,9 @@ def test_the_example_of_the_docs_ends_with_the_command_that_they_promise(
     command = "mm-milvus ingest CATALOG --fusion heads/shop-v1 --collection products_shop_v1 --uri "
     assert done.stdout.splitlines()[-1] == f"next: {command}demo.db"
     assert f"`{command}demo/demo.db`" in DOCS.read_text(encoding="utf-8")
+    args[args.index("heads/shop-v1")] = "heads/ridge-v1"
+    bridged = CliRunner(catch_exceptions=False).invoke(cli, [*args, "--fusion", "ridge"])
+    assert "1 held-out query is too few to tell: label more pairs, or raise --dev-share" in bridged.stdout
 
 
 def test_a_single_query_needs_company_first(shop: Settings, tmp_path: Path) -> None:
