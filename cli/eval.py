@@ -32,7 +32,7 @@ __all__ = ["evaluate"]
     type=names,
     metavar="A,B",
     help="Ways to search, the first being the baseline: vector, text, hybrid, hybrid:rrf, alpha=.3, "
-    "'image=.7;text=.3', collection=NAME, blocks, the folder of a trained fusion such as heads/NAME. Default: default.",
+    "'image=.7;text=.3', collection=NAME, sum, the folder of a trained fusion such as heads/NAME. Default: default.",
 )
 @click.option(
     "--qrels",
@@ -114,14 +114,20 @@ def evaluate(
 
 
 def _tune(shop: Client, found: Evaluation, dev_share: float, seed: int) -> Tuning:
-    """By the queries that could be asked."""
+    """By the queries that could be asked, as deep as they were."""
     from mm_milvus.evaluation import tune
 
     usable = [judged.question for judged in found.queries]
     progress = Progress()
     with progress:
         return tune(
-            shop, usable, metric=found.metrics[0], dev_share=dev_share, seed=seed, progress=progress.rows
+            shop,
+            usable,
+            metric=found.metrics[0],
+            dev_share=dev_share,
+            depth=found.depth,
+            seed=seed,
+            progress=progress.rows,
         )
 
 

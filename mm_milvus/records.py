@@ -232,15 +232,11 @@ class Query:
     rerank: Reranker | Literal["late-interaction"] | None = None
     rerank_size: int = 100
     sort: tuple[Sort, ...] = ()
-    group_by: str | None = (
-        None  # attribute of which a value appears once; ``limit`` and ``offset`` count groups
-    )
+    group_by: str | None = None  # a value of it appears once; ``limit`` and ``offset`` count groups
     group_size: int = 1  # products of one group
     facets: tuple[Facet, ...] = ()
     cursor: str | None = None  # of the page before, in place of an offset
-    count: bool = (
-        True  # count the products that pass: a second question to Milvus; else ``total`` is a lower bound
-    )
+    count: bool = True  # what passes: a second question to Milvus; else ``total`` is a lower bound
     exclude: tuple[str, ...] = ()  # ids of products that are left out, beside those that the query names
     explain: bool = False
 
@@ -309,8 +305,19 @@ class Page:
     offset: int = 0
     total_exact: bool = True
     facets: tuple[FacetCounts, ...] = ()
-    cursor: str | None = None  # asks for the next page; None when there is none
+    # Makes the cursor when it is asked for: it has to tell the query from all others.
+    following: Callable[[], str] | str | None = field(default=None, repr=False, compare=False)
     explain: Mapping[str, Any] = field(default_factory=dict)  # how the ranking was made, if asked for
+
+    @property
+    def cursor(self) -> str | None:
+        """Asks for the next page; None when there is none."""
+        return self.following() if callable(self.following) else self.following
+
+    def __getstate__(self) -> list[Any]:
+        """For pickle, which takes the cursor but not every query."""
+        names = self.__dataclass_fields__
+        return [self.cursor if name == "following" else getattr(self, name) for name in names]
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from mm_milvus.store import Collection
 
     Array = npt.NDArray[np.float32]
+    Following = Callable[[], str] | None
     # name, collection, and what loads encoder and reader
     Rerankers = Callable[[str, Collection, Callable[[], Encoder], Callable[[], MediaReader]], Reranker]
 
@@ -55,7 +57,7 @@ class _Part:
 
     candidates: Sequence[Candidate]
     entries: int  # in all
-    cursor: str | None
+    cursor: Following
 
 
 class Searcher:
@@ -92,18 +94,21 @@ class Searcher:
         filter = self._filter(query)
         if isinstance(query.filter, Condition):  # cursors tell filters apart by what they say
             query = replace(query, filter=repr(filter))
-        if query.signals and mode_of(query) != "text":
+        mode = mode_of(query) if query.signals else "none"
+        if mode not in ("none", "text"):
             encoder = self._ready_encoder()
             if any(signal.kind == "image" for signal in query.signals):
                 encoder.load()  # what that takes is no part of the query's time
         started = time.perf_counter()
-        composed = self._composed(query) if _has_vector(query) else None
-        if composed and mode_of(query) == "vector":
+        one_vector = (
+            mode in ("vector", "hybrid") and query.strategy == "average_vector"
+        )  # of all signals together
+        composed = self._composed(query) if one_vector else None
+        if composed and mode == "vector":
             filter = self._present(filter, composed)
-        if composed and _is_plain(query):
+        if composed and mode == "vector" and not _reordered(query):
             hits, total, exact, cursor = self._nearest(query, composed, filter)
-            explain = {"mode": "vector", **composed.explain}
-            ranking = Ranking([Candidate(hit.id, hit.score, {}) for hit in hits], False, explain)
+            ranking = Ranking((), False, {"mode": "vector", **composed.explain})  # Milvus' own
         else:
             hits, total, exact, cursor, ranking = self._ordered(query, composed, filter)
         facets = self._facets(query, composed, filter, ranking)
@@ -153,7 +158,7 @@ class Searcher:
 
     def _nearest(
         self, query: Query, composed: Composed, filter: Filter | None
-    ) -> tuple[list[Hit], int, bool, str | None]:
+    ) -> tuple[list[Hit], int, bool, Following]:
         """By vector alone, in the order in which Milvus has them."""
         nearest = Nearest(self.collection, query, composed.vector, filter, self._rescorer(composed))
         if query.cursor is None:
@@ -163,7 +168,7 @@ class Searcher:
             last, seen = position(query)
             hits, more = nearest.after(last, seen)
         seen += len(hits)
-        cursor = cursor_after(query, by_score(hits[-1]), seen) if more and hits else None
+        cursor = partial(cursor_after, query, by_score(hits[-1]), seen) if more and hits else None
         ended = not more and query.cursor is None and (hits or not query.offset)
         if ended or not query.count:
             return hits, seen, bool(ended), cursor
@@ -173,7 +178,7 @@ class Searcher:
 
     def _ordered(
         self, query: Query, composed: Composed | None, filter: Filter | None
-    ) -> tuple[list[Hit], int, bool, str | None, Ranking]:
+    ) -> tuple[list[Hit], int, bool, Following, Ranking]:
         seen = query.offset if query.cursor is None else position(query)[1]
         for pool in pools_of(query):
             ranking = self._ranking(query, composed, filter, pool)
@@ -316,15 +321,10 @@ class Searcher:
         )
 
 
-def _has_vector(query: Query) -> bool:
-    """Whether all signals together make one query vector."""
-    return bool(query.signals) and mode_of(query) != "text" and query.strategy == "average_vector"
-
-
-def _is_plain(query: Query) -> bool:
-    """Whether Milvus' own ranking by vector is the page."""
-    reordered = query.boosts or query.rerank or query.sort or query.group_by or query.min_score is not None
-    return _has_vector(query) and not reordered and mode_of(query) == "vector"
+def _reordered(query: Query) -> bool:
+    """Whether a ranking by vector is not the page yet."""
+    orders = query.boosts or query.rerank or query.sort or query.group_by
+    return bool(orders) or query.min_score is not None
 
 
 def _part(query: Query, ranking: Ranking, entries: Sequence[Sequence[Candidate]]) -> _Part:
@@ -340,7 +340,7 @@ def _part(query: Query, ranking: Ranking, entries: Sequence[Sequence[Candidate]]
             f"this ranking ends after the {len(entries):,} best products; narrow it with a filter"
         )
     candidates = [candidate for entry in shown for candidate in entry]
-    cursor = None
+    cursor: Following = None
     if shown and (len(rest) > len(shown) or not (ranking.complete or chosen)):
-        cursor = cursor_after(query, by_score(candidates[-1]), seen + len(shown))
+        cursor = partial(cursor_after, query, by_score(candidates[-1]), seen + len(shown))
     return _Part(candidates, len(entries), cursor)

@@ -236,10 +236,8 @@ class Collection:
             offset=offset,
             output_fields=self._output_fields(fields)[1:],  # the id comes by itself
         )[0]
-        return [
-            self._unpacker.hit(_item(hit, "id"), _item(hit, "distance"), _item(hit, "entity"), fields)
-            for hit in found
-        ]
+        made = self._unpacker.hit
+        return [made(_item(hit, "id"), _item(hit, "distance"), _item(hit, "entity"), fields) for hit in found]
 
     def rank(self, vector: Array, *, filter: Filter | None = None, limit: int) -> dict[str, float]:
         """id -> inner product with ``vector`` (dim,), best first, of the ``limit`` best."""

@@ -114,25 +114,34 @@ def _is_news(record: logging.LogRecord) -> bool:
 @contextmanager
 def translated(action: str) -> Iterator[None]:
     """Turns errors of pymilvus and gRPC inside the block into ours; ``action`` opens the message."""
+    try:
+        yield
+    except Exception as error:
+        ours = _translation(action, error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _translation(action: str, error: Exception) -> StoreError | None:
+    """None for what is no error of theirs."""
     import grpc
     from pymilvus.exceptions import MilvusException
 
-    try:
-        yield
-    except MilvusException as error:
-        # "illegal connection params or server unavailable" hides the code that says which of them it is.
-        cause = error.__cause__
-        message = _rpc_message(cause) if isinstance(cause, grpc.RpcError) else str(error.message)
-        raise _ours(action, message, error.code) from error
-    except grpc.FutureTimeoutError as error:
-        raise ConnectionFailed(f"{action}: Milvus did not answer in time") from error
-    except grpc.RpcError as error:
-        raise _ours(action, _rpc_message(error), None) from error
-    except ValueError as error:
-        if "closed channel" not in str(error):
-            raise
-        # how gRPC answers a thread whose connection another one has just made anew
-        raise ConnectionFailed(f"{action}: the connection was closed") from error
+    match error:
+        case MilvusException():
+            # "illegal connection params or server unavailable" hides the code that says which of them it is.
+            cause = error.__cause__
+            message = _rpc_message(cause) if isinstance(cause, grpc.RpcError) else str(error.message)
+            return _ours(action, message, error.code)
+        case grpc.FutureTimeoutError():
+            return ConnectionFailed(f"{action}: Milvus did not answer in time")
+        case grpc.RpcError():
+            return _ours(action, _rpc_message(error), None)
+        case ValueError() if "closed channel" in str(error):
+            # how gRPC answers a thread whose connection another one has just made anew
+            return ConnectionFailed(f"{action}: the connection was closed")
+    return None
 
 
 def _ours(action: str, message: str, code: int | None) -> StoreError:

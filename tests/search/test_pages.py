@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -218,6 +219,13 @@ def test_relevance_is_zero_for_the_mean_and_one_for_the_best(shop: Shop) -> None
     third = page[2].scores["relevance"]
     found = shop.search(Query(NEAREST, min_score=third - 1e-6))
     assert ([hit.id for hit in found], found.total, found.total_exact) == (["a", "b", "c"], 3, True)
+
+
+def test_a_page_can_be_pickled_whatever_the_query_holds(shop: Shop) -> None:
+    page = shop.search(Query(NEAREST, limit=2, rerank=lambda _, hits: [hit.score for hit in hits]))
+    again = pickle.loads(pickle.dumps(page))
+    assert page.cursor is not None
+    assert (again, again.cursor) == (page, page.cursor)
 
 
 def test_a_cursor_survives_what_comes_and_goes(shop: Shop) -> None:
