@@ -142,12 +142,13 @@ def _print_info(found: dict[str, Any], verbose: bool) -> None:
 
 def _essentials(found: dict[str, Any]) -> list[tuple[str, Any]]:
     stamp = found["stamp"]
+    local = stamp["revision"].startswith("fp:")  # all folders of trained encoders have the same name
     return [
         ("uri", found["uri"]),
         ("collection", found["collection"]),
         ("rows", found["rows"]),
         ("server", found["server_version"]),
-        ("encoder", stamp["encoder"]),
+        ("encoder", stamp["source"] if local and stamp["source"] else stamp["encoder"]),
         ("fusion", stamp["fusion"]),
         ("trained fusion", stamp["head"]),
         ("text fields", stamp["text_fields"]),

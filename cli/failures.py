@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from mm_milvus.errors import MmMilvusError
 from .output import print_json
 from .text import one_line
 
-__all__ = ["INTERRUPTED", "reported"]
+__all__ = ["INTERRUPTED", "interruptible", "reported"]
 
 INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended
 
@@ -40,7 +40,7 @@ def reported(args: Sequence[str] | None) -> Iterator[None]:
         error.show()
         _fail(error.format_message(), type(error).__name__, error.exit_code, as_json, shown=True)
     except (click.Abort, KeyboardInterrupt) as error:
-        _fail("interrupted", "Interrupted", INTERRUPTED, as_json, **_details(error))
+        _fail(str(_told(error)) or "interrupted", "Interrupted", INTERRUPTED, as_json, **_details(error))
     except OSError as error:
         if error.errno != errno.EPIPE:
             raise
@@ -59,9 +59,22 @@ def _fail(message: str, kind: str, code: int, as_json: bool, *, shown: bool = Fa
 
 def _details(error: BaseException) -> dict[str, Any]:
     """An ingest that rejected too much, or was interrupted, has stored rows all the same: say how many."""
-    told = error.__cause__ if isinstance(error, click.Abort) else error  # what click makes of an interrupt
-    report = getattr(told, "report", None)
+    report = getattr(_told(error), "report", None)
     return {"report": report.to_dict()} if report is not None else {}
+
+
+def _told(error: BaseException) -> BaseException:
+    """The interrupt itself, of which click makes an Abort."""
+    return error.__cause__ or error if isinstance(error, click.Abort) else error
+
+
+@contextmanager
+def interruptible(how: Callable[[], str]) -> Iterator[None]:
+    """An interrupt also says ``how`` the work goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"interrupted; {how()}") from error
 
 
 @contextmanager

@@ -1,8 +1,10 @@
-"""A bar on stderr where a person watches; nothing in a pipe."""
+"""How far a work is, on stderr."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,9 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Phases", "Progress"]
 
+_WIDTH = 80
+
 
 class Progress:
-    """Remembers the last report, and draws rows, rows per second, the time left where the total is known, rejects."""
+    """A bar where a person watches, nothing in a pipe.
+
+    Remembers the last report, and draws rows, rows per second, the time left where the total is known, rejects.
+    """
 
     def __init__(self, total: int | None = None) -> None:
         """``total``: about how many rows there are, None where nobody knows."""
@@ -26,11 +33,7 @@ class Progress:
 
     def __enter__(self) -> None:
         if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=self._total, unit=" rows", leave=False, dynamic_ncols=True, unit_scale=False
-            )
+            self._bar = _bar(total=self._total, unit=" rows", unit_scale=False)
 
     def __exit__(self, *raised: object) -> None:
         self.close()
@@ -63,11 +66,15 @@ class Progress:
 
 
 class Phases:
-    """One bar for each phase of a work, on stderr where a person watches."""
+    """How far each phase of a work is, on stderr: a bar where a person watches, else a line now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False, seconds: float = 10.0) -> None:
+        """``quiet``: nothing at all. ``seconds``: from the start to the first line, and from one line to the next."""
         self._bar: Any = None
         self._phase = ""
+        self._quiet = quiet
+        self._seconds = seconds
+        self._told = time.monotonic()
 
     def __enter__(self) -> Phases:
         return self
@@ -77,15 +84,29 @@ class Phases:
             self._bar.close()
 
     def __call__(self, phase: str, done: int, total: int, note: str = "") -> None:
-        if not sys.stderr.isatty():
+        if self._quiet:
             return
-        if phase != self._phase:
-            from tqdm import tqdm
+        if sys.stderr.isatty():
+            self._draw(phase, done, total, note)
+        elif time.monotonic() - self._told >= self._seconds:
+            self._told = time.monotonic()
+            more = f", {note}" if note else ""
+            click.echo(f"{phase}: {done:,} of {total:,}{more}", err=True)
 
+    def _draw(self, phase: str, done: int, total: int, note: str) -> None:
+        if phase != self._phase:
             self.__exit__()
             self._phase = phase
-            self._bar = tqdm(total=total, desc=phase, leave=False, dynamic_ncols=True)
+            self._bar = _bar(total=total, desc=phase)
         if note:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+
+
+def _bar(**options: Any) -> Any:
+    """On stderr, which is a terminal. One that does not know its width says 0, for which tqdm would draw nothing."""
+    from tqdm import tqdm
+
+    known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    return tqdm(leave=False, dynamic_ncols=known, ncols=None if known else _WIDTH, **options)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .failures import interruptible
 from .options import private_hosts_option, settings, shared_options, token_vectors_option
 from .output import print_json, say
 from .progress import Phases
@@ -44,7 +45,7 @@ def tokens(trained: str, codec: Any, rebuild: bool, in_milvus: bool, as_json: bo
     """
     from mm_milvus.late import make_tokens
 
-    with Phases() as bar:
+    with interruptible(lambda: "the same command goes on from here"), Phases(quiet=as_json) as bar:
         report = make_tokens(
             trained, settings(), codec=codec, rebuild=rebuild, in_milvus=in_milvus,
             progress=lambda done, total: bar("encoding tokens", done, total),

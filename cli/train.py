@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .eval_table import p_value
+from .failures import interruptible
 from .options import compose, private_hosts_option, settings, shared_options
 from .output import print_json, say
 from .progress import Phases
 from .text import counted, one_line
 
 if TYPE_CHECKING:
-    from mm_milvus.training import TrainReport, UnfrozenReport
+    from mm_milvus.training import TrainReport, TrainSettings, UnfrozenReport
 
 __all__ = ["train"]
 
@@ -34,7 +36,7 @@ _training_options = compose(
         "--dim",
         type=int,
         metavar="N",
-        help="Dimensions of the vector. Default: 512; late-interaction 128.",
+        help="Dimensions of the vector. Default: 512, of late-interaction 128, and no more than the encoder gives.",
     ),
     click.option(
         "--shared/--own-sides",
@@ -127,15 +129,24 @@ def train(as_json: bool, **options: Any) -> None:
 
     given = {name: value for name, value in options.items() if value is not None}
     chosen, shop = TrainSettings(**given), settings()
-    with Phases() as bar:
+    with interruptible(lambda: _goes_on(chosen)), Phases(quiet=as_json) as bar:
         report = run(chosen, shop, progress=lambda step: bar(step.phase, step.done, step.total, step.note))
     if as_json:
         print_json(report.to_dict())
     else:
-        _show(report)
+        _show(report, chosen)
 
 
-def _show(report: TrainReport) -> None:
+def _goes_on(chosen: TrainSettings) -> str:
+    """What is to be typed after an interrupt: without the end of an epoch, nothing is kept but vectors of queries."""
+    from mm_milvus.training.folder import CHECKPOINTS
+
+    if not any((chosen.out / name).exists() for name in CHECKPOINTS):
+        return "no epoch had ended: the same command begins again"
+    return f"the same command {'without --overwrite ' if chosen.overwrite else ''}goes on from here"
+
+
+def _show(report: TrainReport, chosen: TrainSettings) -> None:
     splits = ", ".join(f"{count:,} {name}" for name, count in report.queries.items() if count)
     say(
         f"{counted(sum(report.pairs.values()), 'pair')} · queries: {splits} · {counted(report.products, 'product')}"
@@ -153,29 +164,67 @@ def _show(report: TrainReport) -> None:
     _show_gain("test", report.test_ndcg_start, report.test_ndcg)
     for asked, bridge in (report.bridge or {}).items():
         _show_bridge(asked, bridge)
-    if report.p is None:
-        say("no queries were held out: whether the head is any better is not known (--dev-share)")
-    elif report.won is None:
-        say(
-            f"the gain may be chance (p {p_value(report.p)} of {_judges(report)}): have more of them, or judge the "
-            "head by queries of its own with mm-milvus eval"
-        )
-    elif not report.won:
-        say(f"the trained {_made(report)} by {_judges(report)}: do not use it as it is")
-    else:
-        say(f"chance alone hardly makes such a gain: p {p_value(report.p)} of {_judges(report)}")
+    say(_verdict(report))
     went_on = f", {report.resumed_from:,} of them by an earlier run" if report.resumed_from else ""
     made = f"the weights of epoch {report.best_epoch} of {report.epochs}{went_on}"
     say(
         f"{one_line(report.out)}: {report.fusion}, {report.dim} dimensions, "
         f"{made if report.bridge is None else 'calculated'}, {report.seconds:.1f} s"
     )
-    if report.won is False:
-        say(
-            "next: more pairs, another --fusion or --lr; or judge it by queries of its own with mm-milvus eval"
+    for line in _next_lines(report, chosen):
+        say(line)
+
+
+def _verdict(report: TrainReport) -> str:
+    what = _what(report)
+    if report.p is None and any(report.queries[split] for split in ("dev", "test")):
+        return "no query that asks with words alone was held out: whether the head is any better is not known"
+    if report.p is None:
+        return f"no queries were held out: whether the {what} is any better is not known"
+    if report.won is None:
+        return (
+            f"the gain may be chance (p {p_value(report.p)} of {_judges(report)}): have more of them, or judge the "
+            f"{what} by queries of its own with mm-milvus eval"
         )
+    if not report.won:
+        return f"the trained {_made(report)} by {_judges(report)}: do not use it as it is"
+    return f"chance alone hardly makes such a gain: p {p_value(report.p)} of {_judges(report)}"
+
+
+def _next_lines(report: TrainReport, chosen: TrainSettings) -> Iterator[str]:
+    if report.next is None:
+        yield f"next: {_instead(report)}"
+        return
+    if report.p is None and chosen.dev_share:
+        yield "next: label more pairs: there were too few queries to hold one out that would tell"
+        yield f"as it is: {one_line(report.next)}"
     else:
-        say(f"next: {one_line(report.next)}")
+        yield f"next: {one_line(report.next)}"
+    if report.then:
+        yield f"then: {one_line(report.then)}"
+    if report.bridge:
+        yield (
+            "by default words find texts first, and little of what such a head adds: ask with --mode vector, or as "
+            "--tune advises"
+        )
+
+
+def _instead(report: TrainReport) -> str:
+    """Of what is no better than what was there before."""
+    if report.unfrozen and report.unfrozen.won is False:
+        return "the same without --unfreeze, or with another --encoder-lr, and another --out"
+    by_itself = "or judge it by queries of its own with mm-milvus eval"
+    if report.bridge:
+        return f"more pairs, or another --fusion; {by_itself}"
+    if _what(report) == "reranker":
+        return "more pairs, or another --lr"
+    return f"more pairs, another --fusion or --lr; {by_itself}"
+
+
+def _what(report: TrainReport) -> str:
+    from mm_milvus.training.settings import LATE
+
+    return "reranker" if report.fusion == LATE else "head"
 
 
 def _show_first(report: TrainReport) -> None:
@@ -218,10 +267,7 @@ def _show_layers(layers: UnfrozenReport) -> None:
     ):
         _show_gain(split, before, after, "frozen", f"with the last {counted(layers.layers, 'layer')} trained")
     if layers.won is False:
-        say(
-            "the trained layers are NOT better than frozen ones: train without --unfreeze, "
-            "or with another --encoder-lr"
-        )
+        say("the trained layers are NOT better than frozen ones")
     elif layers.won is None and layers.p is not None:
         say(f"whether the trained layers are better than frozen ones may be chance (p {p_value(layers.p)})")
     went_on = f", {layers.resumed_from:,} of them by an earlier run" if layers.resumed_from else ""
@@ -249,3 +295,8 @@ def _show_bridge(asked: str, bridge: dict[str, Any]) -> None:
         f"{who}, where three tenths of the products have lost their {lacking}: nDCG@10 {without:.3f} without the "
         f"bridge, {with_:.3f} with it ({with_ - without:+.3f}; {told})"
     )
+    from mm_milvus.training.significance import FEWEST
+
+    if bridge["queries"] < FEWEST:
+        queries = counted(bridge["queries"], "held-out query is", "held-out queries are")
+        say(f"  {queries} too few to tell: label more pairs, or raise --dev-share")

@@ -22,7 +22,7 @@
         ├── ProductNotFound      26   a query or a get names an id that is not stored
         └── NotSupported         27   this Milvus cannot do it (see `mm-milvus doctor`)
     KeyboardInterrupt
-    └── Interrupted             130   a Ctrl-C during an ingest
+    └── Interrupted             130   a Ctrl-C; of an ingest, it has its report
 
 The command line prints the message on one line and exits with the code.
 """

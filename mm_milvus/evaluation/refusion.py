@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm_milvus.errors import ConfigError
-from mm_milvus.fusion import UNTRAINED, Fusion
+from mm_milvus.errors import ConfigError, FusionError
+from mm_milvus.fusion import UNTRAINED, Fusion, load_head
 from mm_milvus.late import home_of
 from mm_milvus.records import Row
 from mm_milvus.store import Store, fused_by, storable
 
 if TYPE_CHECKING:
     from mm_milvus.client import Client
+    from mm_milvus.encoders import EncoderSpec
     from mm_milvus.store import Collection, Stamp
 
     Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -48,7 +49,7 @@ def fused_anew(shop: Client, fusion: str, folder: Path) -> Client:
             f"{source.name!r} is fused by {source.stamp.fusion}, not by {fusion}: only of a collection of the fusion "
             "blocks can be told what another one would make of it"
         )
-    stamp = _stamp(source.stamp, fusion, shop)
+    stamp = _stamp(source, fusion, shop)
     settings = shop.settings.model_copy(
         update={
             "uri": str(folder / "refused.db"),
@@ -68,14 +69,26 @@ def fused_anew(shop: Client, fusion: str, folder: Path) -> Client:
     return Client(config=settings)
 
 
-def _stamp(own: Stamp, fusion: str, shop: Client) -> Stamp:
+def _stamp(source: Collection, fusion: str, shop: Client) -> Stamp:
     """That of the copy."""
+    own = source.stamp
     spec = shop._encoder(own).spec
     if fusion not in UNTRAINED:
+        _check_encoder(fusion, spec, source.name)
         return replace(own, **fused_by(fusion, spec), vector_dtype="float32", partition_key=None)
     # A collection of blocks is stamped with weights, too: those that it was ingested with, or the defaults.
     Fusion.check(fusion, spec, own.image_weight, own.text_weight)
     return replace(own, fusion=fusion, vector_dtype="float32", partition_key=None)
+
+
+def _check_encoder(head: str, spec: EncoderSpec, collection: str) -> None:
+    config = load_head(head)[0].config
+    if not spec.is_known_as(config.encoder, config.revision):
+        raise FusionError(
+            f"{head} was trained on the encoder {config.source or config.encoder}, whose vectors are not those of "
+            f"{collection!r}: first ingest the catalog into a new collection (--fusion {head} --encoder "
+            f"{config.source or config.encoder} --collection NAME), then compare with collection=NAME"
+        )
 
 
 def rounded(vectors: Array, dtype: str) -> Array:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +18,33 @@ if TYPE_CHECKING:
     from mm_milvus.records import Rejected
     from mm_milvus.training.loop import Outcome
 
-__all__ = ["CACHE", "CHECKPOINT", "ENCODER_CHECKPOINT", "check_out", "save"]
+__all__ = ["CACHE", "CHECKPOINT", "ENCODER_CHECKPOINT", "folder_of", "save", "write_rejects"]
 
 REPORT, REJECTS, CURVES, CACHE = "report.json", "rejects.jsonl", "curves.png", "cache"
 CHECKPOINTS = CHECKPOINT, ENCODER_CHECKPOINT = "checkpoint.pt", "encoder.pt"  # the latter of unfrozen layers
 _MARKS = {CACHE, CHECKPOINT, "head.safetensors"}  # one of them is in every folder of a training
 
 
-def check_out(settings: TrainSettings) -> None:
-    """Raises ConfigError for a folder with a head that is not to be replaced."""
+@contextmanager
+def folder_of(settings: TrainSettings) -> Iterator[None]:
+    """For the time of a training. Folders that one makes and leaves empty, because it fails, are removed.
+
+    Raises ConfigError for a folder with a head that is not to be replaced.
+    """
+    cache = settings.out / CACHE
+    made = [path for path in (cache, *cache.parents) if not path.exists()]
+    try:
+        _check_out(settings)
+        yield
+    except BaseException:
+        for path in made:
+            if not path.is_dir() or any(path.iterdir()):
+                break
+            path.rmdir()
+        raise
+
+
+def _check_out(settings: TrainSettings) -> None:
     from mm_milvus.fusion.head import WEIGHTS_FILE
 
     unfinished = [settings.out / name for name in CHECKPOINTS]
@@ -34,10 +54,14 @@ def check_out(settings: TrainSettings) -> None:
         (settings.out / CACHE).mkdir(exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write to the folder {str(settings.out)!r}: {error.strerror}") from error
-    if names and not names & _MARKS:
-        (settings.out / CACHE).rmdir()
+    if names - {REJECTS} and not names & _MARKS:
         raise ConfigError(
             f"{str(settings.out)!r} holds {min(names)!r} and no training: take a folder that is new or empty"
+        )
+    if settings.pairs is not None and settings.pairs.absolute() == (settings.out / REJECTS).absolute():
+        raise ConfigError(
+            f"{str(settings.pairs)!r} is where this training writes what it refuses: move it beside the file of pairs "
+            "that it came of, where paths of pictures start, and name it there"
         )
     if settings.overwrite:
         for path in unfinished:
@@ -72,6 +96,17 @@ def _check_kind(settings: TrainSettings) -> None:
         )
 
 
+def write_rejects(out: Path, rejects: list[Rejected]) -> Path:
+    """The file, which is there only where something was refused."""
+    from mm_milvus.catalog import RejectsFile
+
+    (out / REJECTS).unlink(missing_ok=True)
+    with RejectsFile(out / REJECTS) as file:
+        for one in rejects:
+            file.write(one)
+    return out / REJECTS
+
+
 def save(
     out: Path, trained: Head | Projection, rejects: list[Rejected], outcome: Outcome, report: TrainReport
 ) -> TrainReport:
@@ -79,13 +114,9 @@ def save(
 
     The weights come last but for the checkpoint: while there is one, the run counts as unfinished.
     """
-    from mm_milvus.catalog import RejectsFile
     from mm_milvus.training.curves import draw_curves
 
-    (out / REJECTS).unlink(missing_ok=True)
-    with RejectsFile(out / REJECTS) as file:
-        for one in rejects:
-            file.write(one)
+    write_rejects(out, rejects)
     replace_file(out / REPORT, json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
     if report.bridge is None:
         replace_file(out / CURVES, draw_curves(outcome.history, outcome.best_epoch))

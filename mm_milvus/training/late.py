@@ -6,7 +6,6 @@ it is measured by, and where its hard negatives come from.
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import numpy as np
 from mm_milvus.errors import ConfigError
 from mm_milvus.fusion import HeadConfig
 from mm_milvus.late import DIM, KIND, ProjectionConfig, load_projection
+from mm_milvus.training.advice import advised
 from mm_milvus.training.data import DEV, TEST, TRAIN, Labels, read_products
 from mm_milvus.training.folder import CACHE, CHECKPOINT, save
 from mm_milvus.training.measure import grades_of, mean_of, ndcgs
@@ -96,7 +96,6 @@ def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> Train
         settings, shop, task, outcome, (before, mean_of(scores(TEST))),
         judged(max(others, key=lambda found: mean_of(found) or 0.0), scores(split), split),
         time.perf_counter() - began,
-        _next(settings, shop),
     )  # fmt: skip
     report = replace(
         report,
@@ -104,7 +103,7 @@ def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> Train
         test_ndcg_first=mean_of(_first_ndcgs(task, TEST)),
         unread_pictures=task.inputs.unread,
     )
-    return save(settings.out, task.model.to_head(), task.rejects, outcome, report)
+    return save(settings.out, task.model.to_head(), task.rejects, outcome, advised(report, shop))
 
 
 def _read(
@@ -230,12 +229,3 @@ def _met(labels: Labels, near: Ints, pool: Ints | None) -> Ints:
 def _first_ndcgs(task: _LateTask, split: int) -> Scores:
     """(Q,) those of the ranking before it is reordered."""
     return ndcgs(task.near[task.labels.queries_of(split)], grades_of(task.labels, split))
-
-
-def _next(settings: TrainSettings, shop: Settings) -> str:
-    words = ["mm-milvus", "tokens", str(settings.out)]
-    if shop.collection != type(shop).model_fields["collection"].default:
-        words += ["--collection", shop.collection]
-    if shop.uri != type(shop).model_fields["uri"].default:
-        words += ["--uri", shop.uri]
-    return shlex.join(words)

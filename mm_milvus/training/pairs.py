@@ -16,9 +16,9 @@ import numpy as np
 from mm_milvus.catalog.readers import RawRow, parse_row, read_lines, snippet
 from mm_milvus.errors import CatalogError, ConfigError
 from mm_milvus.records import Rejected
-from mm_milvus.training.data import DEV, SPLITS, TRAIN, Asked, Labels
+from mm_milvus.training.data import DEV, SPLITS, Asked, Labels
 
-__all__ = ["PairsFile", "read_pairs"]
+__all__ = ["PairsFile", "pairs_of", "read_pairs"]
 
 _PARTS = {"text", "image", "id"}
 _KEYS = {"query", "product", "grade", "split"}
@@ -31,7 +31,6 @@ class PairsFile:
 
     labels: Labels = field(default_factory=Labels)
     rejects: list[Rejected] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)  # of the first pair of each query
     unknown_products: int = 0  # pairs that name a product that is not stored; rejected as well
 
 
@@ -46,8 +45,8 @@ class _Unknown(_BadLine):
 def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: int) -> PairsFile:
     """Pairs of the file; ``places`` has the place of each product by its id.
 
-    A dev split is drawn by query where the file names none. Raises ConfigError for a file that cannot be read, and
-    where no pair is left to train with.
+    A dev split is drawn by query where the file names none. Raises ConfigError for a file that cannot be read. There
+    may be no pair left to train with.
     """
     found = PairsFile()
     numbers: dict[Asked, int] = {}
@@ -62,7 +61,6 @@ def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: in
             query = numbers.setdefault(asked, len(numbers))
             if query == len(splits):
                 splits.append(split)
-                found.lines.append(row.line)
             elif splits[query] != split:
                 raise _BadLine(f"this query is in the split {SPLITS[splits[query]]!r} already")
         except _BadLine as error:
@@ -70,8 +68,6 @@ def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: in
             found.rejects.append(Rejected(row.line, None, "read", str(error), row.values))
             continue
         grades[query, product] = max(grade, grades.get((query, product), 0.0))
-    if TRAIN not in splits:
-        raise ConfigError(_nothing_left(path, found))
     pairs = np.array(list(grades), np.int64).reshape(-1, 2)
     found.labels = Labels(
         list(numbers), pairs[:, 0], pairs[:, 1], np.array(list(grades.values()), np.float32),
@@ -80,6 +76,20 @@ def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: in
     if DEV not in splits:
         found.labels.draw_dev(dev_share, seed)
     return found
+
+
+def pairs_of(
+    path: Path, places: dict[str, int], reasons: dict[Asked, str], refused: set[int]
+) -> Iterator[Rejected]:
+    """The pairs of these queries, with the reason why each query cannot be encoded; ``refused`` lines are told already.
+
+    The file is read once more: its rows would take more memory than the pairs.
+    """
+    for row in _rows(path):
+        if isinstance(row, Rejected) or row.line in refused:
+            continue
+        if reason := reasons.get(_asked(row.values.get("query"), places)):
+            yield Rejected(row.line, None, "encode", reason, row.values)
 
 
 def _rows(path: Path) -> Iterator[RawRow | Rejected]:
@@ -92,16 +102,6 @@ def _rows(path: Path) -> Iterator[RawRow | Rejected]:
                 yield parse_row(line.number, line.data)
     except CatalogError as error:
         raise ConfigError(f"the file of pairs cannot be used: {error}") from error
-
-
-def _nothing_left(path: Path, found: PairsFile) -> str:
-    if not found.rejects:
-        return f"the file of pairs {str(path)!r} has no pair to train with"
-    first = found.rejects[0]
-    return (
-        f"no pair of {str(path)!r} is left to train with: {len(found.rejects):,} lines were refused, "
-        f"{found.unknown_products:,} of them for products that are not stored; line {first.line}: {first.reason}"
-    )
 
 
 def _pair(values: dict[str, Any], places: dict[str, int]) -> tuple[Asked, int, float, int]:

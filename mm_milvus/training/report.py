@@ -71,7 +71,6 @@ def report_of(
     test: tuple[float | None, float | None],
     judged: Judgement,
     seconds: float,
-    next: str,
 ) -> TrainReport:
     """``test`` is nDCG@10 of the test split before and after, ``judged`` what the function of that name gives."""
     queries, pairs = task.labels.counts()
@@ -98,7 +97,6 @@ def report_of(
         best_epoch=outcome.best_epoch,
         resumed_from=outcome.resumed_from,
         seconds=round(seconds, 1),
-        next=next,
         too_broad=task.labels.too_broad,
     )
 

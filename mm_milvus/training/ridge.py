@@ -13,7 +13,8 @@ text by their pictures.
 ``ridge`` and the share s are chosen on the dev queries among products of which some were left out of the regression and
 have lost what the bridge has to replace, and judged by the test queries, where there are some; for the head itself the
 regression is done once more with all of them. What does no better than the usual value by more than the standard error
-is chance, and the usual value stays (Breiman et al. 1984, the rule of one standard error).
+is chance, and the usual value stays (Breiman et al. 1984, the rule of one standard error). But a share that finds less
+than no bridge at all is never kept, however few the queries are.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _RIDGE, _SHARE = 1.0, 0.5  # the usual ones
 _HIDDEN = 0.3  # of the complete products, for the choice
 _LEAST = 10  # complete products
 _ROWS = 8_192  # pairs in memory at once
+_ROUND = 1e-12  # sums of the same numbers in another order
 _NAMES = ("image", "text")
 
 
@@ -145,7 +147,8 @@ class _Choice:
         ridge = _chosen(
             {value: self._dev.scores_among_hidden(self._bridged(value, 1.0)) for value in RIDGES}, _RIDGE
         )
-        share = _chosen({value: self._dev.scores(self._bridged(ridge, value)) for value in SHARES}, _SHARE)
+        by_share = {value: self._dev.scores(self._bridged(ridge, value)) for value in SHARES}
+        share = _chosen(by_share, _SHARE, without=0.0)
         name, judge = (SPLITS[TEST], self._test) if len(self._test) else (SPLITS[DEV], self._dev)
         if not len(judge):
             return Bridge(None, 0, ridge, share, None, None, None)
@@ -167,20 +170,23 @@ class _Choice:
         return found
 
 
-def _chosen(scores: dict[float, Scores], usual: float) -> float:
-    """The value nearest to the ``usual`` one, as its rank goes, that is no more than a standard error behind the best.
+def _chosen(scores: dict[float, Scores], usual: float, without: float | None = None) -> float:
+    """The value nearest to the ``usual`` one, as its rank goes, that is no more than a standard error behind the best,
+    and not at all behind the value ``without``.
 
     ``scores`` has (Q,) those of each value, for the same queries.
     """
     values = list(scores)
     count = len(scores[usual])
-    if count < 2:
+    if not count:
         return usual
     best = max(values, key=lambda value: float(scores[value].mean()))
+    least = -np.inf if without is None else float(scores[without].mean()) - _ROUND
 
     def is_as_good(value: float) -> bool:
         behind = scores[best] - scores[value]
-        return bool(behind.mean() <= behind.std(ddof=1) / np.sqrt(count))
+        error = behind.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
+        return bool(behind.mean() <= error and scores[value].mean() >= least)
 
     return min(filter(is_as_good, values), key=lambda value: abs(values.index(value) - values.index(usual)))
 

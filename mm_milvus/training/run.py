@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mm_milvus.errors import FusionError
 from mm_milvus.fusion import Head, HeadConfig, HeadKind, load_head
 from mm_milvus.records import Rejected
+from mm_milvus.training.advice import advised
 from mm_milvus.training.data import DEV, TEST, Labels, Products, Queries, read_products
-from mm_milvus.training.folder import check_out, save
+from mm_milvus.training.folder import folder_of, save
 from mm_milvus.training.measure import mean_of, ndcgs_of
 from mm_milvus.training.report import Judgement, judged, judged_by, report_of
 from mm_milvus.training.settings import DIM, LATE, Step, TrainReport, TrainSettings
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from mm_milvus.training.loop import Outcome
     from mm_milvus.training.measure import Scores
     from mm_milvus.training.model import HeadModel, Inputs
-    from mm_milvus.training.settings import UnfrozenReport
     from mm_milvus.training.unfrozen import Unfreezing, Unfrozen
 
 __all__ = ["train"]
@@ -52,21 +49,24 @@ def train(
 
     ``shop`` says where the products are; without it ``mm-milvus.toml`` and ``MM_MILVUS_*`` count, as everywhere.
     A run that was interrupted goes on when it is called again with the same settings, and ends with the same weights.
-    Raises ConfigError (settings, the file of pairs, nothing to train with), FusionError (a collection or a head that
-    does not fit), EncoderError, StampMismatch and StoreError.
+    Raises ConfigError (settings, the file of pairs, nothing to train with: what was refused is in ``rejects.jsonl`` of
+    that folder even then), FusionError (a collection or a head that does not fit), EncoderError, StampMismatch and
+    StoreError.
     """
     from mm_milvus.config import load_settings
+    from mm_milvus.training.late import train_late
+
+    run = train_late if settings.fusion == LATE else _train_head
+    shop = shop or load_settings()
+    with folder_of(settings):
+        return run(settings, shop, progress or (lambda _: None))
+
+
+def _train_head(settings: TrainSettings, shop: Settings, told: Progress) -> TrainReport:
     from mm_milvus.media import MediaPolicy, MediaReader
     from mm_milvus.store import Store
 
     began = time.perf_counter()
-    shop = shop or load_settings()
-    check_out(settings)
-    told = progress or (lambda _: None)
-    if settings.fusion == LATE:
-        from mm_milvus.training.late import train_late
-
-        return train_late(settings, shop, told)
     policy = MediaPolicy(allow_private_hosts=shop.allow_private_hosts)
     with Store(shop) as store, MediaReader(policy) as reader:
         collection = store.open(shop.collection)
@@ -81,12 +81,11 @@ def train(
         settings, shop, task, outcome, (before, mean_of(_scores(task, TEST))),
         judged(start, _scores(task, split), split) if bridges is None else _judged_by_bridge(bridges["text"]),
         time.perf_counter() - began,
-        _next(settings.out, shop, unfrozen),
     )  # fmt: skip
     report = replace(report, bridge=bridges, unfrozen=unfrozen)
     if unfrozen:
         report = replace(report, ndcg_start=unfrozen.ndcg_start)
-    return save(settings.out, task.model.to_head(), task.rejects, outcome, report)
+    return save(settings.out, task.model.to_head(), task.rejects, outcome, advised(report, shop))
 
 
 def _trained(
@@ -261,13 +260,3 @@ def _judged_by_bridge(words: dict[str, Any]) -> Judgement:
     if words["p"] is None:
         return Judgement()
     return judged_by(words["ndcg_with"] - words["ndcg_without"], words["p"], words["split"])
-
-
-def _next(out: Path, shop: Settings, unfrozen: UnfrozenReport | None) -> str:
-    name = re.sub(r"[^A-Za-z0-9_]", "_", f"{shop.collection}_{out.name}")
-    fusion = str(out) if len(out.parts) > 1 else f"./{out}"
-    words = ["mm-milvus", "ingest", "CATALOG", "--fusion", fusion, "--collection", name]
-    words += ["--encoder", unfrozen.encoder] if unfrozen else []
-    if shop.uri != type(shop).model_fields["uri"].default:
-        words += ["--uri", shop.uri]
-    return shlex.join(words)

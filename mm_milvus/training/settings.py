@@ -33,6 +33,10 @@ FusionKind = Literal[
 LossName = Literal["softmax", "sigmoid"]
 Schedule = Literal["cosine", "constant"]
 KINDS = (*get_args(FusionKind), LATE)
+_OF_STEPS = (
+    "loss", "epochs", "pairs_per_step", "lr", "schedule", "decay", "negatives", "refresh", "skip_top", "dropout",
+    "patience",
+)  # fmt: skip
 _STEP, _LATE_STEP = (
     256,
     32,
@@ -123,13 +127,11 @@ def _check_together(settings: TrainSettings) -> None:
     """What goes with what."""
     if (settings.pairs is None) is not settings.from_catalog:
         both = "not both a file of pairs and" if settings.from_catalog else "a file of pairs, or"
-        raise ConfigError(f"give {both} --from-catalog (from_catalog=True)")
+        raise ConfigError(f"give {both} --from-catalog")
     if settings.fusion is not None and settings.fusion not in KINDS:
         raise ConfigError(f"the fusion to train is one of {', '.join(KINDS)}, not {settings.fusion!r}")
-    if settings.fusion == "ridge" and (settings.init is not None or settings.shared):
-        raise ConfigError(
-            "the fusion ridge is calculated, with sides of their own: it takes neither init nor shared"
-        )
+    if settings.fusion == "ridge":
+        _check_ridge(settings)
     if settings.fusion == LATE and settings.shared is False:
         raise ConfigError("in late interaction queries and products share their weights")
     if settings.fusion == LATE and settings.unfreeze:
@@ -139,9 +141,21 @@ def _check_together(settings: TrainSettings) -> None:
             "hard negatives of late interaction are those of the ranking that it reorders: leave out --refresh"
         )
     if settings.crops and not settings.from_catalog:
-        raise ConfigError("crops are made of the products' own pictures: they go with from_catalog")
+        raise ConfigError("crops are made of the products' own pictures: they go with --from-catalog")
     if settings.unfreeze and settings.init is not None:
         raise ConfigError("a head of --init knows another encoder than the one that --unfreeze makes")
+
+
+def _check_ridge(settings: TrainSettings) -> None:
+    """It takes no steps; those of --unfreeze are others."""
+    refused = ("init", "shared", *(_OF_STEPS if not settings.unfreeze else ()))
+    usual = {one.name: one.default for one in fields(settings)}
+    given = [name for name in refused if getattr(settings, name) not in (None, False, usual[name])]
+    if given:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(
+            f"the fusion ridge is calculated, without steps and with sides of their own: leave out {options}"
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -222,7 +236,8 @@ class TrainReport:
     best_epoch: int
     resumed_from: int  # epochs that an earlier run had done
     seconds: float
-    next: str  # the command that puts the head to use
+    next: str | None = None  # the command that puts it to use; None where it is no better
+    then: str | None = None  # and the one after that, which tells how it does
     bridge: dict[str, dict[str, Any]] | None = (
         None  # of ridge, what was chosen, by what is asked with: text, image
     )

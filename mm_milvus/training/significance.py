@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     Values = npt.NDArray[np.float64]
 
-__all__ = ["CERTAIN", "PERMUTATIONS", "holm", "is_gain", "paired_p"]
+__all__ = ["CERTAIN", "FEWEST", "PERMUTATIONS", "holm", "is_gain", "paired_p"]
 
 CERTAIN = 0.05  # a lower p is taken for more than chance
+FEWEST = 6  # queries that can tell a gain from chance: were all of 5 better, p would be 2 / 2^5
 
 PERMUTATIONS = 10_000
 _EXACT = 13  # differences whose 2^13 = 8,192 signs are fewer than the permutations: all of them are tried

@@ -13,8 +13,8 @@ from mm_milvus.errors import ConfigError
 from mm_milvus.records import Rejected
 from mm_milvus.training.catalog import labels_from_catalog
 from mm_milvus.training.data import TRAIN, Labels, Products, Queries
-from mm_milvus.training.folder import CACHE
-from mm_milvus.training.pairs import PairsFile, read_pairs
+from mm_milvus.training.folder import CACHE, write_rejects
+from mm_milvus.training.pairs import PairsFile, pairs_of, read_pairs
 from mm_milvus.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def pictures_of(collection: Collection, ids: list[str]) -> dict[str, str]:
 
 
 def read_labels(settings: TrainSettings, products: Products, collection: Collection) -> PairsFile:
-    """Of the file of pairs, or of the catalog, which has no lines."""
+    """Of the file of pairs, or of the catalog, which has no lines. Raises ConfigError where no pair is left."""
     if settings.pairs is None:
         labels = labels_from_catalog(
             products,
@@ -60,8 +60,27 @@ def read_labels(settings: TrainSettings, products: Products, collection: Collect
             pictures=lambda ids: pictures_of(collection, ids),
         )
         return PairsFile(labels)
-    places = {id: place for place, id in enumerate(products.ids)}
-    return read_pairs(settings.pairs, places, dev_share=settings.dev_share, seed=settings.seed)
+    read = read_pairs(settings.pairs, _places(products), dev_share=settings.dev_share, seed=settings.seed)
+    if not len(read.labels.queries_of(TRAIN)):
+        what = f"the file of pairs {str(settings.pairs)!r} has no pair to train with"
+        if read.rejects:
+            unknown = f"{read.unknown_products:,} of them for products that are not stored"
+            what += f": {len(read.rejects):,} lines were refused, {unknown}"
+        raise ConfigError(what + _refused(settings, read.rejects, read.rejects[:1]))
+    return read
+
+
+def _places(products: Products) -> dict[str, int]:
+    return {id: place for place, id in enumerate(products.ids)}
+
+
+def _refused(settings: TrainSettings, rejects: list[Rejected], shown: list[Rejected]) -> str:
+    """Where a training ends for what was refused: writes that, and tells those ``shown`` and the file."""
+    path = write_rejects(settings.out, rejects)
+    reasons = [
+        f"; {f'product {one.id!r}' if one.line == 0 else f'line {one.line}'}: {one.reason}" for one in shown
+    ]
+    return "".join(reasons) + (f"; all that was refused: {path}" if rejects else "")
 
 
 def encoded_queries(
@@ -83,14 +102,19 @@ def encoded_queries(
         labels, products, encoder, reader,
         base=settings.base, cache=settings.out / CACHE, progress=progress,
     )  # fmt: skip
-    if read.lines:
-        refused = [Rejected(read.lines[query], None, "encode", why) for query, why in found.failed.items()]
+    if not found.failed:
+        refused = []
+    elif settings.pairs is not None:
+        reasons = {labels.asked[query]: why for query, why in found.failed.items()}
+        told = {one.line for one in read.rejects}
+        refused = list(pairs_of(settings.pairs, _places(products), reasons, told))
     else:
         refused = _of_products(labels, found.failed, products.ids)
     read.rejects.extend(refused)
     read.labels = found.labels
     if not len(read.labels.queries_of(TRAIN)):
-        raise ConfigError("none of the queries to train with could be encoded")
+        what = "none of the queries to train with could be encoded"
+        raise ConfigError(what + _refused(settings, read.rejects, refused[:1]))
     return found.queries
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from mm_milvus.encoders import load_encoder
 from mm_milvus.encoders.trainable import trainable
-from mm_milvus.errors import ConfigError
 from mm_milvus.files import replace_file
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.training.contents import contents_of, forget_unread, product_views
@@ -83,14 +82,19 @@ class Unfreezing:
             progress=lambda done, total: progress("reading pictures", done, total, ""),
         )  # fmt: skip
 
-    def train(self, products: Products, labels: Labels, reader: MediaReader, progress: _Progress) -> Unfrozen:
-        """After ``read``: trains, saves the encoder and loads it again; ``products`` get its vectors."""
+    def train(
+        self, products: Products, labels: Labels, reader: MediaReader, progress: _Progress
+    ) -> Unfrozen | None:
+        """After ``read``: trains, saves the encoder and loads it again; ``products`` get its vectors.
+
+        None where no query to train with can be read: what encodes them for the head tells why.
+        """
         settings, spec = self._settings, self._encoder.spec
         views = labels.views
         files = self._pictures, self._read(views, reader, settings.base, progress)
         kept, contents = contents_of(labels, products, self._picture_of, files, views)
         if not len(kept.queries_of(TRAIN)):
-            raise ConfigError("none of the queries to train with can be read")
+            return None
         identity = _identity(settings, [spec.name, spec.revision], products, kept, files)
         tuning = FineTuning(settings, self._towers, self._parameters, spec, (products, kept, contents))
         tuning.refresh()

@@ -143,6 +143,15 @@ def test_it_is_compared_with_what_is_stored(demo: Path, shop: Client, head: Path
 def test_what_cannot_be(shop: Client, demo: Path, head: Path, tmp_path: Path) -> None:
     with pytest.raises(FusionError, match="no trained fusion in"):
         evaluate(shop, questions(demo), compare=["blocks", str(tmp_path / "nothing")])
+    (tmp_path / "other").mkdir()
+    for file in head.iterdir():
+        content = file.read_bytes().replace(b'"encoder": "offline"', b'"encoder": "another"')
+        (tmp_path / "other" / file.name).write_bytes(content)
+    with pytest.raises(
+        FusionError,
+        match=r"trained on the encoder another, .* first ingest .* --encoder another .*collection=NAME",
+    ):
+        evaluate(shop, questions(demo), compare=["blocks", str(tmp_path / "other")])
     with Client(tmp_path / "v1.db") as ingested:
         ingested.ingest(demo / "catalog.jsonl", fusion=head)
         with pytest.raises(ConfigError, match="fused by head, not by blocks: only of a collection"):

@@ -248,3 +248,5 @@ def test_a_reranker_that_is_no_better_is_called_that(world: tuple[Settings, Path
     done = CliRunner(catch_exceptions=False).invoke(cli, args)
     assert "by vectors, before any reranking" in done.stdout
     assert "the trained reranker is NOT better than its untrained start" in done.stdout
+    assert done.stdout.splitlines()[-1] == "next: more pairs, or another --lr"
+    assert " head" not in done.stdout

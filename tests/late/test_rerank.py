@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from mm_milvus_cli.main import cli
+from mm_milvus_cli.progress import Phases
 
 from mm_milvus import Client, Query, Settings, Signal
 from mm_milvus.encoders import load_encoder, token_encoder
@@ -219,3 +220,19 @@ def test_the_command_line(shop: Settings, trained: Path) -> None:
     assert "rerank late-interaction" in run(*query, "--explain")
     hits = json.loads(run(*query, "--json", "--explain"))["hits"]
     assert sum("rerank" in hit["scores"] for hit in hits) == 4
+
+
+def test_interrupted_tokens_say_how_they_go_on(
+    shop: Settings, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ["tokens", str(trained), "--uri", shop.uri, "--device", "cpu"]
+    with monkeypatch.context() as patched:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(Phases, "__call__", stop)  # a Ctrl-C as soon as something is encoded
+        done = CliRunner().invoke(cli, args)
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert done.stderr.strip() == "error: interrupted; the same command goes on from here"
+    assert CliRunner().invoke(cli, args).exit_code == 0

@@ -126,6 +126,16 @@ def test_the_bridge_is_judged_by_the_test_split_and_chosen_by_the_other() -> Non
     assert judged.ndcg_with < 0.3 < chosen.ndcg_with and judged.p > 0.05
 
 
+def test_a_share_that_finds_less_than_no_bridge_is_not_kept_however_few_the_queries() -> None:
+    one = {0.0: np.array([1.0]), 0.1: np.array([1.0]), 0.5: np.array([0.387]), 1.0: np.array([0.2])}
+    assert _chosen(one, 0.5) == 0.5
+    assert _chosen(one, 0.5, without=0.0) == 0.1
+    assert _chosen(one | {0.1: np.array([0.9])}, 0.5, without=0.0) == 0.0
+    assert _chosen(dict.fromkeys(one, np.array([0.5])), 0.5, without=0.0) == 0.5  # it costs nothing
+    unsure = {0.0: np.array([0.5, 1.0, 0.5]), 0.5: np.array([0.9, 0.1, 0.4])}
+    assert (_chosen(unsure, 0.5), _chosen(unsure, 0.5, without=0.0)) == (0.5, 0.0)
+
+
 def test_too_few_products_with_both_are_told() -> None:
     model, inputs, labels = world(turned=True)
     inputs.present[5:, 1] = False

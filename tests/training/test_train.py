@@ -103,7 +103,6 @@ def test_a_catalog_is_enough(shop: Settings, tmp_path: Path, fusion: Any) -> Non
     report = train(TrainSettings(out=tmp_path / "head", from_catalog=True, fusion=fusion, **FAST), shop)
     assert report.queries["train"] > 250
     assert report.pairs["train"] > report.queries["train"]
-    assert report.next.endswith(f"--fusion {tmp_path / 'head'} --collection products_head --uri {shop.uri}")
 
 
 def test_words_find_products_without_a_text_by_what_the_catalog_says_of_looks(
@@ -239,32 +238,11 @@ def test_a_head_that_is_no_better_is_called_that(shop: Settings, tmp_path: Path)
     done = CliRunner(catch_exceptions=False).invoke(cli, [*args, "--epochs", "1", "--dim", "32"])
     assert done.exit_code == 0
     assert "the trained head is NOT better than its untrained start" in done.stdout
-    assert json.loads((tmp_path / "head" / "report.json").read_text())["won"] is False
-    assert "next: more pairs" in done.stdout and "mm-milvus ingest" not in done.stdout
+    told = json.loads((tmp_path / "head" / "report.json").read_text())
+    assert (told["won"], told["next"], told["then"]) == (False, None, None)
+    assert "next: more pairs, another --fusion or --lr; or judge" in done.stdout
+    assert "mm-milvus ingest" not in done.stdout
     assert load_head(tmp_path / "head")[0].config.dim == 32
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ([], "give a file of pairs, or --from-catalog"),
-        (["pairs.jsonl", "--from-catalog"], "give not both a file of pairs and --from-catalog"),
-        (["--from-catalog", "--dim", "100000"], "at most 32,768 dimensions, got 100,000"),
-        (["--from-catalog", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
-        (["--from-catalog", "--lr", "0"], "lr must be a number above 0"),
-        (["--from-catalog", "--dropout", "1"], "dropout must be a number of at least 0 and at most 0.9"),
-        (["pairs.jsonl", "--crops", "1"], "crops are made of the products' own pictures"),
-        (["--from-catalog", "--fusion", "sum"], "needs pictures and texts of equal width"),
-        (["--from-catalog", "--fusion", "attention", "--dim", "30"], "must be a multiple of its 8 heads"),
-        (["--from-catalog", "--fusion", "ridge", "--shared"], "it takes neither init nor shared"),
-        (["nowhere.jsonl"], "the file of pairs cannot be used: cannot read nowhere.jsonl"),
-    ],
-)
-def test_bad_options_are_one_line(shop: Settings, tmp_path: Path, args: list[str], message: str) -> None:
-    done = CliRunner().invoke(cli, ["train", *args, "--out", str(tmp_path / "x"), "--uri", shop.uri])
-    assert done.exit_code in (2, 7)
-    assert message in done.stderr
-    assert not (tmp_path / "x" / "head.safetensors").exists()
 
 
 def test_importing_the_room_loads_no_torch() -> None:

@@ -250,6 +250,27 @@ def wait_for_epochs(log: Path, count: int) -> None:
         time.sleep(0.002)
 
 
+def test_layers_that_are_no_better_are_not_put_to_use(joint: Shop, tmp_path: Path) -> None:
+    done = run("train", str(joint.pairs), "--out", str(tmp_path / "v1"), "--unfreeze", "1", "--encoder-lr", "1e-12",
+               "--pairs-per-step", "48", "--epochs", "1", "--uri", joint.settings.uri)  # fmt: skip
+    assert "the trained layers are NOT better than frozen ones" in done
+    assert done.splitlines()[-1].startswith("next: the same without --unfreeze, or with another --encoder-lr")
+    assert "mm-milvus ingest" not in done
+    assert json.loads((tmp_path / "v1" / "report.json").read_text())["next"] is None
+
+
+def test_where_no_query_can_be_read_it_is_told_why(joint: Shop, tmp_path: Path) -> None:
+    row = {"query": {"image": "no.png"}, "product": "disc-red"}
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"line 1: its picture cannot be read: .*no\.png; all that was refused: "
+    ):
+        joint.train(tmp_path / "v1", pairs=pairs)
+    (refused,) = map(json.loads, (tmp_path / "v1" / "rejects.jsonl").read_text().splitlines())
+    assert refused["record"] == row
+
+
 # --- the command -------------------------------------------------------------------------------------------
 
 
@@ -263,7 +284,9 @@ def test_the_command_ends_in_a_collection_that_is_searched_with_the_trained_enco
     lines = done.splitlines()
     assert lines[1].startswith("nDCG@10 of dev: 0.") and "with the last 2 layers trained" in lines[1]
     assert any(line.startswith(f"{out / 'encoder'}: ") for line in lines)
-    command = shlex.split(lines[-1].removeprefix("next: mm-milvus "))
+    command = shlex.split(lines[-2].removeprefix("next: mm-milvus "))
+    compare = "eval QUERIES --compare default,collection=products_shop_v1"
+    assert lines[-1] == f"then: mm-milvus {compare} --uri {joint.settings.uri}"
     assert command[command.index("--encoder") + 1] == str(out / "encoder")
     command[command.index("CATALOG")] = joint.catalog.name
     run(*command, "--device", "cpu")
@@ -279,6 +302,19 @@ def test_the_command_ends_in_a_collection_that_is_searched_with_the_trained_enco
     found = json.loads(run(*asked, "--mode", "vector", "--limit", "6", "--json", "--device", "cpu"))
     kinds = [hit["id"].partition("-")[0] for hit in found["hits"]]
     assert kinds.count("cross") >= 4
+    # What follows works as it is printed, and the advice of errors leads there.
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"query": "leather for women", "relevant": ["cross-red"]}', encoding="utf-8")
+    compare = [str(queries) if word == "QUERIES" else word for word in shlex.split(lines[-1])[2:]]
+    assert "collection=products_shop_v1" in run(*compare, "--device", "cpu")
+    compare[compare.index("--compare") + 1] = f"blocks,{out}"
+    early = CliRunner().invoke(cli, compare)
+    assert f"first ingest the catalog into a new collection (--fusion {out} --encoder" in early.stderr
+    # All such folders are called "encoder".
+    info = run("info", "--uri", joint.settings.uri, "--collection", "products_shop_v1").splitlines()
+    assert [line.split() for line in info if line.split()[:1] == ["encoder"]] == [
+        ["encoder", str(out / "encoder")]
+    ]
     with Client(config=joint.settings.replace(encoder=None, collection="products_shop_v1")) as client:
         client.drop()
 

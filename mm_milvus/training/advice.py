@@ -1,0 +1,53 @@
+"""What to type after a training: nothing that puts to use what its own measurement condemns."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mm_milvus.training.settings import LATE, TrainReport
+
+if TYPE_CHECKING:
+    from mm_milvus.config import Settings
+
+__all__ = ["advised"]
+
+
+def advised(report: TrainReport, shop: Settings) -> TrainReport:
+    """With the commands that put to use what was trained, and tell how it does there; None where it is no better."""
+    lost = report.won is False or (report.unfrozen is not None and report.unfrozen.won is False)
+    if lost:
+        return report
+    if report.fusion == LATE:
+        return replace(report, next=_command("tokens", report.out, shop=shop, collection=shop.collection))
+    out = Path(report.out)
+    name = re.sub(r"[^A-Za-z0-9_]", "_", f"{shop.collection}_{out.name}")
+    fusion = str(out) if len(out.parts) > 1 else f"./{out}"
+    encoder = ["--encoder", report.unfrozen.encoder] if report.unfrozen else []
+    return replace(
+        report,
+        next=_command("ingest", "CATALOG", "--fusion", fusion, *encoder, shop=shop, collection=name),
+        then=_compared(report, shop, name),
+    )
+
+
+def _compared(report: TrainReport, shop: Settings, name: str) -> str | None:
+    """What has to be measured on the new collection: a head that can be compared without one was compared before."""
+    if report.unfrozen is not None:
+        variants = f"default,collection={name}"
+        return _command("eval", "QUERIES", "--compare", variants, shop=shop, collection=shop.collection)
+    if (
+        report.bridge is not None
+    ):  # what it finds is found by vectors, and words outweigh them unless told otherwise
+        return _command("eval", "QUERIES", "--tune", shop=shop, collection=name)
+    return None
+
+
+def _command(*words: str, shop: Settings, collection: str) -> str:
+    usual = type(shop).model_fields
+    where = ["--collection", collection] if collection != usual["collection"].default else []
+    where += ["--uri", shop.uri] if shop.uri != usual["uri"].default else []
+    return shlex.join(["mm-milvus", *words, *where])
