@@ -114,14 +114,20 @@ def evaluate(
 
 
 def _tune(shop: Client, found: Evaluation, dev_share: float, seed: int) -> Tuning:
-    """By the queries that could be asked."""
+    """By the queries that could be asked, as deep as they were."""
     from mm_milvus.evaluation import tune
 
     usable = [judged.question for judged in found.queries]
     progress = Progress()
     with progress:
         return tune(
-            shop, usable, metric=found.metrics[0], dev_share=dev_share, seed=seed, progress=progress.rows
+            shop,
+            usable,
+            metric=found.metrics[0],
+            dev_share=dev_share,
+            depth=found.depth,
+            seed=seed,
+            progress=progress.rows,
         )
 
 

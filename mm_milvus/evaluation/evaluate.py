@@ -30,9 +30,9 @@ from mm_milvus.training.significance import holm, paired_p
 if TYPE_CHECKING:
     from mm_milvus.client import Client
 
-__all__ = ["DEPTH", "evaluate", "questions_of"]
+__all__ = ["depth_of", "evaluate", "questions_of"]
 
-DEPTH = 100  # products asked for, where no metric looks further down
+_DEPTH = 100  # products asked for, where no metric looks further down
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -58,7 +58,7 @@ def evaluate(
     variants = [parse_variant(v) if isinstance(v, str) else v for v in compare]
     _check_names(variants)
     asked = questions_of(queries)
-    deep = _depth(measured, depth)
+    deep = depth_of(measured, depth)
     with opened(variants, shop) as pairs:
         answers = run(pairs, asked.questions, deep, progress)
         usable, answers, wrong = _without_wrong(asked.questions, answers)
@@ -121,12 +121,12 @@ def _check_names(variants: Sequence[Variant]) -> None:
         raise ConfigError(f"the variant {twice!r} is given twice")
 
 
-def _depth(metrics: Sequence[Metric], given: int | None) -> int:
+def depth_of(metrics: Sequence[Metric], given: int | None) -> int:
     """Raises ConfigError where a metric looks further down than is asked for."""
     cutoffs = [metric for metric in metrics if metric.depth]
     deepest = max(cutoffs, key=lambda metric: metric.depth or 0, default=None)
     least = deepest.depth or 0 if deepest else 0
-    depth = max(DEPTH, least) if given is None else given
+    depth = max(_DEPTH, least) if given is None else given
     if not 1 <= depth <= MOST_DEPTH or depth < least:
         name = f", and {deepest.name} needs {least:,}" if deepest and depth < least else ""
         raise ConfigError(f"the depth is a number from 1 to {MOST_DEPTH:,}, got {depth:,}{name}")

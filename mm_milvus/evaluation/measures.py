@@ -11,8 +11,9 @@ from mm_milvus.errors import ConfigError, MissingDependency
 if TYPE_CHECKING:
     from mm_milvus.evaluation.records import Question
 
-__all__ = ["DEFAULT_METRICS", "Metric", "parse_metrics", "values_of"]
+__all__ = ["DEFAULT_METRICS", "MOST_GRADE", "Metric", "parse_metrics", "values_of"]
 
+MOST_GRADE = 1_000
 DEFAULT_METRICS = ("nDCG@10", "MRR", "R@50")
 _EXAMPLES = "nDCG@10, MRR, MRR@10, R@50, P@10, AP, Success@5"
 # What people write -> what ir-measures calls it; its own names go first.
@@ -53,6 +54,9 @@ def _parse(name: str) -> Metric:
     cutoff = measure.params.get("cutoff")
     if cutoff is not None and cutoff < 1:
         raise ConfigError(f"the metric {name!r} looks at no product; write {measure.NAME}@10")
+    least = measure.params.get("rel", 1)  # the grade from which on a product counts as relevant
+    if not 1 <= least <= MOST_GRADE:
+        raise ConfigError(f"rel of the metric {name!r:.80} is a grade from 1 to {MOST_GRADE:,}")
     averaged = isinstance(measure.aggregator(), library.MeanAgg)
     if not (averaged and library.DefaultPipeline.supports(measure)):
         raise ConfigError(f"the metric {name!r} cannot be computed here; there are {_EXAMPLES}, ...")

@@ -10,6 +10,7 @@ from typing import Any
 
 from mm_milvus.catalog.readers import RawRow, parse_row, read_lines, snippet
 from mm_milvus.errors import CatalogError, ConfigError, MediaError
+from mm_milvus.evaluation.measures import MOST_GRADE
 from mm_milvus.evaluation.records import Question, Questions
 from mm_milvus.media.references import classify, show
 from mm_milvus.records import Rejected, Signal
@@ -18,7 +19,6 @@ __all__ = ["load_queries"]
 
 _KEYS = ("query", "relevant", "weights", "filter", "qid", "slice")
 _KINDS = ("text", "image", "id")
-_MOST_GRADE = 1_000
 _TABLES = {".tsv", ".txt", ".tab"}
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -33,8 +33,8 @@ def load_queries(path: str | os.PathLike[str], *, qrels: str | os.PathLike[str] 
 
     A line is ``{"query": "red shoe", "relevant": ["sku-1"]}``. ``query`` may be an object of ``text``, ``image`` and
     ``id`` (one or a list of each), ``relevant`` an object of grades. ``weights`` (kind -> weight), ``filter``,
-    ``qid`` and ``slice`` (a label or several) may be added. Pictures are relative to the file. With ``qrels``
-    (``qid 0 id grade`` on each line) the queries may also be a table of ``qid<TAB>text``.
+    ``qid`` and ``slice`` (a label or several) may be added. Ids may be whole numbers. Pictures are relative to the
+    file. With ``qrels`` (``qid 0 id grade`` on each line) the queries may also be a table of ``qid<TAB>text``.
 
     Raises ConfigError for a file that cannot be read, and when no line of it can be used.
     """
@@ -114,9 +114,10 @@ class _Reader:
         for kind, given in parts.items():
             entries = given if isinstance(given, list) else [given]
             weight = weights[kind] / len(entries) if kind in weights and entries else None
-            for value in entries:
+            for value in map(_id_text, entries) if kind == "id" else entries:
                 if not isinstance(value, str) or not value.strip():
                     raise _Unusable(f"the {kind} of a query is a text, got {value!r:.80}")
+                _check_characters(value)
                 yield Signal(kind, self._picture(value) if kind == "image" else value, weight)
 
     def _picture(self, reference: str) -> str:
@@ -139,19 +140,35 @@ class _Reader:
             return self._judged.get(qid, {})
         if given is None:
             raise _Unusable("nothing says what is relevant")
-        listed = [given] if isinstance(given, str) else given
-        if isinstance(listed, list) and all(isinstance(id, str) for id in listed):
-            return dict.fromkeys(listed, 1)
-        if not isinstance(given, dict):
-            raise _Unusable("relevant is a list of ids, or an object of grades")
-        return {id: _grade(id, grade) for id, grade in given.items()}
+        if isinstance(given, dict):
+            graded = {id: _grade(id, grade) for id, grade in given.items()}
+        else:
+            listed = [_id_text(id) for id in (given if isinstance(given, list) else [given])]
+            if not all(isinstance(id, str) for id in listed):
+                raise _Unusable("relevant is a list of ids, or an object of grades")
+            graded = dict.fromkeys(listed, 1)
+        for id in graded:
+            _check_characters(id)
+        return graded
+
+
+def _id_text(given: Any) -> Any:
+    """Ids are texts in a collection, whatever a catalog writes: a whole number becomes its digits."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _check_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _Unusable(f"{text!r:.80} has half a character: a lone surrogate") from None
 
 
 def _grade(id: str, given: Any) -> int:
     whole = isinstance(given, int | float) and not isinstance(given, bool) and given == int(given)
-    if not whole or not 0 <= given <= _MOST_GRADE:
+    if not whole or not 0 <= given <= MOST_GRADE:
         raise _Unusable(
-            f"the grade of {id!r:.80} is a whole number from 0 to {_MOST_GRADE:,}, got {given!r:.40}"
+            f"the grade of {id!r:.80} is a whole number from 0 to {MOST_GRADE:,}, got {given!r:.40}"
         )
     return int(given)
 
@@ -167,7 +184,11 @@ def _weights(given: Any) -> dict[str, float]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """JSON also has whole numbers that no float holds."""
+    try:
+        return not isinstance(value, bool) and math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False
 
 
 def _filter(given: Any) -> str | None:

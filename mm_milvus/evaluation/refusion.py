@@ -1,6 +1,8 @@
-"""A collection as it would be with a trained fusion: its products fused by that head, in a database of their own.
+"""A collection as it would be with another fusion: its products fused by that, in a database of their own.
 
-Nothing is encoded: the vectors of both modalities are in the collection already, where that is fused by ``blocks``.
+Nothing is encoded: the vectors of both modalities are in the collection already, where that is fused by ``blocks``. The
+database is an embedded one, which has vectors of float32 only. They are rounded as the collection's own are, so that
+answers and size are those of its ``vector_dtype``; how fast a server would be with them, the copy cannot tell.
 """
 
 from __future__ import annotations
@@ -14,42 +16,44 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.fusion import Fusion
+from mm_milvus.fusion import UNTRAINED, Fusion
 from mm_milvus.late import home_of
 from mm_milvus.records import Row
 from mm_milvus.store import Store, fused_by, storable
 
 if TYPE_CHECKING:
     from mm_milvus.client import Client
-    from mm_milvus.store import Collection
+    from mm_milvus.store import Collection, Stamp
 
-__all__ = ["fused_anew"]
+    Array = np.ndarray[Any, np.dtype[np.float32]]
+
+__all__ = ["fused_anew", "rounded"]
 
 _OWN = ("id", "text", "has_image", "has_text")
 _ROWS = 1_000
 
 
-def fused_anew(shop: Client, head: str, folder: Path) -> Client:
-    """A client of a copy of the client's collection in ``folder``, fused by the head in the folder ``head``.
+def fused_anew(shop: Client, fusion: str, folder: Path) -> Client:
+    """A client of a copy of the client's collection in ``folder``, fused by ``fusion``: sum, product, or the folder of
+    a trained one.
 
-    Raises FusionError for a head that is damaged or of another encoder, and ConfigError for a collection that is not
-    fused by ``blocks``.
+    Raises FusionError for a fusion that does not suit the encoder, or a head that is damaged, and ConfigError for a
+    collection that is not fused by ``blocks``.
     """
     from mm_milvus.client import Client
 
     source = shop._open()
     if source.stamp.fusion != "blocks":
         raise ConfigError(
-            f"{source.name!r} is fused by {source.stamp.fusion}: only of a collection of the fusion blocks can be told "
-            f"what {head} would make of it"
+            f"{source.name!r} is fused by {source.stamp.fusion}, not by {fusion}: only of a collection of the fusion "
+            "blocks can be told what another one would make of it"
         )
-    given = fused_by(head, shop._encoder(source.stamp).spec)
-    stamp = replace(source.stamp, **given, vector_dtype="float32", partition_key=None)
+    stamp = _stamp(source.stamp, fusion, shop)
     settings = shop.settings.model_copy(
         update={
             "uri": str(folder / "refused.db"),
             "token": None,
-            "fusion": head,
+            "fusion": fusion,
             "partition_key": None,
             "token_vectors": home_of(shop.settings).parent,
         }
@@ -57,14 +61,35 @@ def fused_anew(shop: Client, head: str, folder: Path) -> Client:
     with Store(settings, create=True) as store:
         schema = storable(stamp.schema, store.capabilities, None)
         copy = store.create(source.name, replace(stamp, schema=schema))
-        for rows in _rows(source, stamp.vectors):
+        for rows in _rows(source, stamp.vectors, source.stamp.vector_dtype):
             if refused := copy.write(rows, new=True):
                 raise ConfigError(f"cannot copy {refused[0][0].id!r}: {refused[0][1]}")
         copy.flush()
     return Client(config=settings)
 
 
-def _rows(source: Collection, fusion: Fusion) -> Iterator[list[Row]]:
+def _stamp(own: Stamp, fusion: str, shop: Client) -> Stamp:
+    """That of the copy."""
+    spec = shop._encoder(own).spec
+    if fusion not in UNTRAINED:
+        return replace(own, **fused_by(fusion, spec), vector_dtype="float32", partition_key=None)
+    # A collection of blocks is stamped with weights, too: those that it was ingested with, or the defaults.
+    Fusion.check(fusion, spec, own.image_weight, own.text_weight)
+    return replace(own, fusion=fusion, vector_dtype="float32", partition_key=None)
+
+
+def rounded(vectors: Array, dtype: str) -> Array:
+    """(N, dim) float32 as a collection of this ``vector_dtype`` would give them back."""
+    if dtype == "float16":
+        return vectors.astype(np.float16).astype(np.float32)
+    if dtype == "bfloat16":  # the upper half of a float32, rounded to the nearest, ties to even
+        bits = np.ascontiguousarray(vectors, np.float32).view(np.uint32)
+        bits = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+        return bits.view(np.float32)
+    return vectors
+
+
+def _rows(source: Collection, fusion: Fusion, dtype: str) -> Iterator[list[Row]]:
     blocks = source.stamp.vectors
     waiting = source.products()
     while products := list(islice(waiting, _ROWS)):
@@ -75,9 +100,10 @@ def _rows(source: Collection, fusion: Fusion) -> Iterator[list[Row]]:
             [image if p["has_image"] else None for p, (image, _) in zip(known, pairs, strict=True)],
             [text if p["has_text"] else None for p, (_, text) in zip(known, pairs, strict=True)],
         )
-        yield [_row(product, vector) for product, vector in zip(known, fused, strict=True)]
+        vectors = rounded(fused, dtype)
+        yield [_row(product, vector) for product, vector in zip(known, vectors, strict=True)]
 
 
-def _row(product: dict[str, Any], vector: np.ndarray[Any, np.dtype[np.float32]]) -> Row:
+def _row(product: dict[str, Any], vector: Array) -> Row:
     attributes = {name: value for name, value in product.items() if name not in _OWN and value is not None}
     return Row(product["id"], product["text"], vector, product["has_image"], product["has_text"], attributes)

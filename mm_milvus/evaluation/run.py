@@ -29,10 +29,11 @@ _PROBLEMS = (ConfigError, MediaError, ProductNotFound, FilterError)
 
 @dataclass(frozen=True, slots=True)
 class AskedOf:
-    """A variant, and the client of its collection."""
+    """A variant, and the client of its collection; ``source`` is that of the collection of which it is a copy."""
 
     variant: Variant
     client: Client
+    source: Client | None = None
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def opened(variants: Sequence[Variant], shop: Client) -> Iterator[list[AskedOf]]
     clients = {shop.settings.collection: shop}
     with TemporaryDirectory(prefix="mm-milvus-eval-") as folder:
         try:
-            yield [AskedOf(variant, resolve_variant(variant, clients, Path(folder))) for variant in variants]
+            yield [AskedOf(variant, *resolve_variant(variant, clients, Path(folder))) for variant in variants]
         finally:
             for client in clients.values():
                 if client is not shop:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.evaluation.evaluate import DEPTH, questions_of
+from mm_milvus.evaluation.evaluate import depth_of, questions_of
 from mm_milvus.evaluation.measures import Metric, parse_metrics, values_of
 from mm_milvus.evaluation.records import Tuned, Tuning
 from mm_milvus.evaluation.run import AskedOf, ask
@@ -45,14 +45,14 @@ def tune(
     A part of the queries of each kind (``dev_share``, drawn by ``seed``) chooses: 0 to 1 by steps of .1, then around
     the best by steps of .02. The others say what the choice is worth against the defaults, with a paired randomisation
     test. Queries with weights of their own are left out: for these somebody has chosen. ``progress`` is told how many
-    searches are done. ``depth`` products are asked for, by default as many as the metric looks at, or 100.
+    searches are done. ``depth`` products are asked for (100, or as far as the metric looks).
     Raises ConfigError, MissingDependency, StoreError.
     """
     if not 0 < dev_share < 1:
         raise ConfigError(f"the share of queries that choose is between 0 and 1, got {dev_share!r}")
     [measured] = parse_metrics([metric])
     asked = questions_of(queries).questions
-    trial = _Trial(shop, measured, depth or measured.depth or DEPTH, progress)
+    trial = _Trial(shop, measured, depth_of([measured], depth), progress)
     tunable = [question for question in asked if _is_tunable(question)]
     return Tuning(
         measured.name,

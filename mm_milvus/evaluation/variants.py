@@ -6,8 +6,9 @@ part     = "default" | "vector" | "text" | "hybrid" | "hybrid:rrf"
          | "alpha=" 0..1 | "bridge=" 0..1 | "composition=" sum, product or slerp
          | "rrf_k=" whole number, of hybrid:rrf
          | "image=" weight | "text=" weight | "id=" weight
-         | "collection=" name | name of a fusion, where it is the collection's own
-         | folder of a trained fusion: a collection of the fusion blocks is fused by it for the time of the comparison
+         | "collection=" name
+         | name of a fusion, or folder of a trained one: where it is not the collection's own, one of the
+           fusion blocks is fused by it for the time of the comparison
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _COMPOSITIONS = ("sum", "product", "slerp")
 _SHARES = ("alpha", "bridge")
 _WEIGHTS = ("image", "text", "id")
 _EXAMPLES = (
-    "vector, text, hybrid, hybrid:rrf, alpha=.3, 'image=.7;text=.3', collection=NAME, blocks, heads/NAME"
+    "vector, text, hybrid, hybrid:rrf, alpha=.3, 'image=.7;text=.3', collection=NAME, blocks, sum, heads/NAME"
 )
 
 
@@ -145,33 +146,33 @@ def _number(key: str, value: str) -> float:
     return number
 
 
-def resolve_variant(variant: Variant, clients: dict[str, Client], folder: Path) -> Client:
-    """The client that answers ``variant``. ``clients`` are the open ones by their collections, the first one being
-    that of the user; one that is missing is opened and added. Copies of collections are kept in ``folder``.
+def resolve_variant(
+    variant: Variant, clients: dict[str, Client], folder: Path
+) -> tuple[Client, Client | None]:
+    """The client that answers ``variant``, and where that has a copy, the client of the collection it was made of.
 
-    Raises CollectionNotFound, FusionError, and ConfigError where the collection is not fused as the variant says.
+    ``clients`` are the open ones by their collections, the first one being that of the user; one that is missing is
+    opened and added. Copies of collections are kept in ``folder``. Raises CollectionNotFound, FusionError, and
+    ConfigError where the collection is not fused as the variant says, and cannot be.
     """
     own = next(iter(clients.values()))
     name = variant.collection or own.settings.collection
     if name not in clients:
         clients[name] = _neighbour(own, name)
-    stamp = clients[name]._open().stamp
-    fusion = stamp.fusion
-    if variant.fusion is not None and variant.fusion not in UNTRAINED:
-        if load_head(variant.fusion)[1] == stamp.head_revision:
-            return clients[name]
-        copy = f"{name} by {variant.fusion}"
-        if copy not in clients:
-            place = folder / str(len(clients))
-            place.mkdir()
-            clients[copy] = fused_anew(clients[name], variant.fusion, place)
-        return clients[copy]
-    if variant.fusion not in (None, fusion):
-        raise ConfigError(
-            f"{name!r} is fused by {fusion}, not by {variant.fusion}; ingest into a collection with --fusion "
-            f"{variant.fusion}, and compare that by collection=NAME"
-        )
-    return clients[name]
+    if variant.fusion is None or _is_fused_by(clients[name], variant.fusion):
+        return clients[name], None
+    copy = f"{name} by {variant.fusion}"
+    if copy not in clients:
+        place = folder / str(len(clients))
+        place.mkdir()
+        clients[copy] = fused_anew(clients[name], variant.fusion, place)
+    return clients[copy], clients[name]
+
+
+def _is_fused_by(client: Client, fusion: str) -> bool:
+    """Raises FusionError for a folder that holds no trained fusion."""
+    stamp = client._open().stamp
+    return stamp.fusion == fusion if fusion in UNTRAINED else load_head(fusion)[1] == stamp.head_revision
 
 
 def _neighbour(shop: Client, collection: str) -> Client:

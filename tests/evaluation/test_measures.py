@@ -104,6 +104,13 @@ def test_what_is_no_metric_is_told_in_a_line_with_examples(name: str) -> None:
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("name", ["AP(rel=0)", "P(rel=99999999999)@10", f"Success(rel={400 * '9'})@5"])
+def test_a_grade_that_no_product_can_have_is_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"is a grade from 1 to 1,000") as told:
+        parse_metrics([name])
+    assert len(str(told.value)) < 160
+
+
 def test_metrics_are_named_at_all_and_once() -> None:
     with pytest.raises(ConfigError, match="at least one metric"):
         parse_metrics([" "])

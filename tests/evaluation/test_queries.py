@@ -60,6 +60,19 @@ def test_short_forms_mean_the_same(write: Write) -> None:
     assert read.rejected == ()
 
 
+def test_whole_numbers_are_ids(write: Write) -> None:
+    read = load_queries(
+        write(
+            '{"query": {"id": 17}, "relevant": [18, "a", -3]}',
+            '{"query": {"id": [17, "b"], "text": "red"}, "relevant": 90071992547409931}',
+            '{"query": {"id": 17}, "relevant": [17, 19]}',
+        )
+    )
+    assert read.rejected == ()
+    assert [[s.value for s in q.signals] for q in read.questions] == [["17"], ["17", "b", "red"], ["17"]]
+    assert [list(q.relevant) for q in read.questions] == [["18", "a", "-3"], ["90071992547409931"], ["19"]]
+
+
 def test_a_gzipped_file_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     file = tmp_path / "queries.jsonl.gz"
     file.write_bytes(gzip.compress(b"\xef\xbb\xbf" + GOOD.encode() + b"\r\n"))
@@ -85,11 +98,21 @@ BAD = {
     '{"query": "red", "relevant": {"a": true}}': "whole number from 0",
     '{"query": "red", "relevant": {"a": "1"}}': "whole number from 0",
     '{"query": "red", "relevant": {"a": 1000000000000}}': "whole number from 0",
-    '{"query": "red", "relevant": [1, 2]}': "a list of ids",
-    '{"query": "red", "relevant": 3}': "a list of ids",
+    '{"query": "red", "relevant": {"a": 1HUGE}}': "whole number from 0",
+    '{"query": "red", "relevant": [1.0, 2]}': "a list of ids",
+    '{"query": "red", "relevant": ["a", true]}': "a list of ids",
+    '{"query": "red", "relevant": 3.5}': "a list of ids",
+    '{"query": "red", "relevant": ["\\ud800"]}': "half a character",
+    '{"query": "red", "relevant": {"\\ud800": 1}}': "half a character",
+    '{"query": "\\ud800", "relevant": ["a"]}': "half a character",
+    '{"query": {"id": true}, "relevant": ["a"]}': "the id of a query is a text, got True",
+    '{"query": {"id": 17.0}, "relevant": ["a"]}': "the id of a query is a text, got 17.0",
+    '{"query": {"text": 17}, "relevant": ["a"]}': "the text of a query is a text, got 17",
     '{"query": "red", "relevants": ["a"]}': "unknown key 'relevants'",
     '{"query": "red", "relevant": ["a"], "weights": {"image": 1}}': "a weight for 'image', and the query has none",
     '{"query": "red", "relevant": ["a"], "weights": {"text": "1"}}': "weights is an object of numbers",
+    '{"query": "red", "relevant": ["a"], "weights": {"text": 1HUGE}}': "weights is an object of numbers",
+    '{"query": "red", "relevant": ["a"], "weights": {"text": true}}': "weights is an object of numbers",
     '{"query": "red", "relevant": ["a"], "weights": {"colour": 1}}': "a weight for 'colour'",
     '{"query": "red", "relevant": ["a"], "filter": 3}': "a filter is a text",
     '{"query": "red", "relevant": ["a"], "slice": 3}': "a slice is a label",
@@ -99,7 +122,7 @@ BAD = {
 
 
 def test_each_bad_line_is_left_out_with_its_number_and_reason(write: Write) -> None:
-    read = load_queries(write(GOOD, *BAD))
+    read = load_queries(write(GOOD, *(line.replace("HUGE", 400 * "0") for line in BAD)))
     assert len(read) == 1
     told = reasons(read)
     assert list(told) == list(range(2, 2 + len(BAD)))

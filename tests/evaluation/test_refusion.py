@@ -1,19 +1,26 @@
-"""A trained fusion is compared without an ingest, and as the collection that an ingest with it would make."""
+"""A fusion is compared without an ingest, and as the collection that an ingest with it would make."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from mm_milvus import Client
+from mm_milvus import Client, Settings
 from mm_milvus.encoders import load_encoder
 from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.evaluation import Question, evaluate, parse_variant
+from mm_milvus.evaluation.refusion import rounded
 from mm_milvus.evaluation.run import ask, opened
 from mm_milvus.fusion import Head, HeadConfig
 from mm_milvus.records import Signal
+
+from ..encoders import tiny_models
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +64,83 @@ def test_it_answers_as_a_collection_that_was_ingested_with_it(
         assert not folder.exists()
 
 
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A shop of a small CLIP, fused by blocks; one product has no picture and one no text."""
+    folder = tmp_path_factory.mktemp("joint")
+    model = tiny_models.clip(folder / "tiny-clip")
+    lines = []
+    for index, (picture, words) in enumerate(zip(tiny_models.pictures(), tiny_models.TEXTS, strict=True)):
+        picture.save(folder / f"{index}.png")
+        row = {"id": str(index), "title": words or "plain", "image": f"{index}.png", "price": index}
+        lines.append({k: v for k, v in row.items() if (index, k) not in ((5, "title"), (7, "image"))})
+    (folder / "catalog.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
+    with Client(
+        config=Settings(uri=str(folder / "b.db"), encoder=str(model), device="cpu", dtype="float32")
+    ) as shop:
+        assert shop.ingest(folder / "catalog.jsonl").written == 8
+        yield shop
+
+
+def asked_of(folder: Path) -> list[Question]:
+    words, picture = Signal("text", "red shoes"), Signal("image", str(folder / "3.png"))
+    return [
+        Question("words", (words,), {"1": 1}),
+        Question("picture", (picture,), {"3": 1}),
+        Question("both", (picture, words), {"4": 1}, "price > 1"),
+        Question("product", (Signal("id", "2"),), {"5": 1}),
+    ]
+
+
+@pytest.mark.parametrize("fusion", ["sum", "product"])
+def test_an_untrained_fusion_is_what_an_ingest_with_it_would_make(
+    joint: Client, fusion: str, tmp_path: Path
+) -> None:
+    folder = Path(joint.settings.uri).parent
+    settings = joint.settings.model_copy(update={"uri": str(tmp_path / "own.db")})
+    with Client(config=settings) as ingested:
+        ingested.ingest(folder / "catalog.jsonl", fusion=fusion)
+        variants = [parse_variant(fusion)]
+        with opened(variants, ingested) as own, opened(variants, joint) as copies:
+            assert own[0].client is ingested
+            assert copies[0].client is not joint and copies[0].source is joint
+            for question in asked_of(folder):
+                pages = [pairs[0].client.search(variants[0].query(question, 8)) for pairs in (own, copies)]
+                assert [hit.id for hit in pages[0].hits] == [hit.id for hit in pages[1].hits]
+                scores = [[hit.score for hit in page.hits] for page in pages]
+                assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+                assert len(set(scores[0])) > 4
+    found = evaluate(joint, asked_of(folder), metrics=["MRR"], compare=["blocks", fusion])
+    assert [variant.index_bytes for variant in found.variants] == [8 * 48 * 4, 8 * 24 * 4]
+    assert joint.info().stamp["fusion"] == "blocks"
+
+
+def test_fusions_of_one_space_say_why_two_spaces_are_not_for_them(demo: Path, shop: Client) -> None:
+    for fusion in ("sum", "product"):
+        with pytest.raises(
+            FusionError, match=f"the fusion '{fusion}' needs pictures and texts in one space"
+        ) as told:
+            evaluate(shop, questions(demo), compare=["blocks", fusion])
+        assert "\n" not in str(told.value)
+
+
+def test_a_copy_is_rounded_as_the_collection(joint: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What half precision and bfloat16 leave of a number; nothing installable here stores either."""
+    draw = np.random.default_rng(0).normal(size=(50, 24)).astype(np.float32)
+    assert rounded(draw, "float32") is draw
+    for dtype in ("float16", "bfloat16"):
+        expected = torch.from_numpy(draw).to(getattr(torch, dtype)).float().numpy()
+        assert rounded(draw, dtype).tobytes() == expected.tobytes() != draw.tobytes()
+    collection = joint._open()
+    monkeypatch.setattr(collection, "stamp", replace(collection.stamp, vector_dtype="float16"))
+    with opened([parse_variant("sum")], joint) as [copy]:
+        vectors = [vector for vector, _, _ in copy.client._open().vectors(["0", "5", "7"]).values()]
+        assert len(vectors) == 3
+        assert all(rounded(vector, "float16").tobytes() == vector.tobytes() for vector in vectors)
+
+
 def test_it_is_compared_with_what_is_stored(demo: Path, shop: Client, head: Path) -> None:
     found = evaluate(
         shop, questions(demo), metrics=["nDCG@10"], compare=["blocks", str(head), f"vector;{head}"]
@@ -74,11 +158,11 @@ def test_what_cannot_be(shop: Client, demo: Path, head: Path, tmp_path: Path) ->
         evaluate(shop, questions(demo), compare=["blocks", str(tmp_path / "nothing")])
     with Client(tmp_path / "v1.db") as ingested:
         ingested.ingest(demo / "catalog.jsonl", fusion=head)
-        with pytest.raises(ConfigError, match="fused by head, not by blocks"):
+        with pytest.raises(ConfigError, match="fused by head, not by blocks: only of a collection"):
             evaluate(ingested, questions(demo), compare=["blocks"])
         Path(head.parent / "v2").mkdir()
         for file in head.iterdir():
             content = file.read_bytes()
             (head.parent / "v2" / file.name).write_bytes(content.replace(b'"version": 1', b'"version":  1'))
-        with pytest.raises(ConfigError, match="only of a collection of the fusion blocks"):
+        with pytest.raises(ConfigError, match="fused by head, not by .*v2: only of a collection"):
             evaluate(ingested, questions(demo), compare=[str(head.parent / "v2")])

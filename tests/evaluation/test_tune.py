@@ -122,6 +122,15 @@ def test_what_cannot_be_tuned_is_left_alone() -> None:
     assert [(t.choice, t.gained, t.p) for t in few.values()] == [(None, False, None)] * 2
     with pytest.raises(ConfigError, match="between 0 and 1"):
         run(Planned(0.2, 0.2), words(9), dev_share=1.0)
+    with pytest.raises(ConfigError, match="from 1 to 1,000, got 0"):
+        run(Planned(0.2, 0.2), words(9), depth=0)
+
+
+def test_as_many_products_are_asked_for_as_by_an_evaluation() -> None:
+    for given, depth in ((None, 100), (3, 3)):
+        shop = Planned(0.2, 0.5)
+        run(shop, words(9), depth=given)
+        assert {query.limit for query in shop.asked} == {depth}
 
 
 def test_the_seed_decides_who_chooses() -> None:

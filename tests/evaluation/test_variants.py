@@ -100,10 +100,6 @@ def test_a_fusion_that_is_the_collections_own_is_the_collection(shop: Client) ->
     found = evaluate(shop, QUESTIONS, compare=["default", "blocks"], metrics=["AP"])
     assert [variant.collection for variant in found.variants] == ["products", "products"]
     assert found.variants[1].scores["AP"].difference == 0
-    with pytest.raises(
-        ConfigError, match="'products' is fused by blocks, not by product; ingest .* --fusion product"
-    ):
-        evaluate(shop, QUESTIONS, compare=["product"])
 
 
 def test_another_collection_answers_with_its_own_vectors(demo: Path, tmp_path: Path) -> None:
