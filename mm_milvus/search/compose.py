@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +84,12 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     )
 
 
-def _check_product(centred: Centred | None, kinds: set[str], collection: Collection) -> None:
+def _check_product(centred: Centred | None, kinds: Container[str], collection: Collection) -> None:
     """Raises ConfigError where there is nothing to multiply."""
     if "vector" in kinds:
-        raise ConfigError("the composition 'product' multiplies words with pictures or products; a vector is neither")
+        raise ConfigError(
+            "the composition 'product' multiplies words with pictures or products; a vector is neither"
+        )
     if centred is None:
         fusion = collection.stamp.fusion
         fused = "a trained head" if fusion == "head" else f"the fusion {fusion!r}"
