@@ -32,7 +32,7 @@ __all__ = ["evaluate"]
     type=names,
     metavar="A,B",
     help="Ways to search, the first being the baseline: vector, text, hybrid, hybrid:rrf, alpha=.3, "
-    "'image=.7;text=.3', collection=NAME, blocks, the folder of a trained fusion such as heads/NAME. Default: default.",
+    "'image=.7;text=.3', collection=NAME, sum, the folder of a trained fusion such as heads/NAME. Default: default.",
 )
 @click.option(
     "--qrels",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .eval_table import megabytes, milliseconds, p_value, signed, summary_lines, tuning_lines
+from .eval_table import COSTS, costs, p_value, signed, summary_lines, tuning_lines
 from .html_parts import document, frame, picture_tag, signal_list, text
 from .html_style import STYLE
 from .text import plain
@@ -105,13 +105,12 @@ def _variants(found: Evaluation) -> str:
             variant.name,
             [
                 *(_score(variant.scores[metric]) for metric in found.metrics),
-                text(megabytes(variant.index_bytes)),
-                text(milliseconds(variant)),
+                *map(text, costs(variant)),
             ],
         )
         for variant in found.variants
     ]
-    return _table(["variant", *found.metrics, "index", "median, p95"], rows)
+    return _table(["variant", *found.metrics, *COSTS], rows)
 
 
 def _score(score: Score) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.evaluation.costs import EncodeTimes, index_bytes
 from mm_milvus.evaluation.measures import DEFAULT_METRICS, Metric, parse_metrics, values_of
 from mm_milvus.evaluation.queries import load_queries
 from mm_milvus.evaluation.records import (
@@ -25,6 +26,7 @@ from mm_milvus.evaluation.run import MOST_DEPTH, AskedOf, is_its_fault, opened, 
 from mm_milvus.evaluation.slices import slices_of
 from mm_milvus.evaluation.variants import Variant, parse_variant
 from mm_milvus.records import Rejected
+from mm_milvus.store import is_server
 from mm_milvus.training.significance import holm, paired_p
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["depth_of", "evaluate", "questions_of"]
 
 _DEPTH = 100  # products asked for, where no metric looks further down
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def evaluate(
@@ -64,8 +65,14 @@ def evaluate(
         usable, answers, wrong = _without_wrong(asked.questions, answers)
         _check_answers(pairs, usable, answers, wrong)
         values = [values_of(measured, usable, [answer.ids for answer in given]) for given in answers]
+        encoding = EncodeTimes()
         results = [
-            _result(pair, given, value, values[0] if place else None, seed)
+            _result(
+                pair,
+                given,
+                _scores(value, values[0] if place else None, seed),
+                encoding.median(pair, usable, given),
+            )
             for place, (pair, given, value) in enumerate(zip(pairs, answers, values, strict=True))
         ]
         wanted = dict.fromkeys(id for question in usable for id in question.wanted)
@@ -178,13 +185,9 @@ def _corrected(results: Sequence[VariantResult]) -> tuple[VariantResult, ...]:
     return tuple(replace(result, scores=own) for result, own in zip(results, scores, strict=True))
 
 
-def _result(
-    pair: AskedOf,
-    answers: Sequence[Answer],
-    values: dict[str, list[float]],
-    baseline: dict[str, list[float]] | None,
-    seed: int,
-) -> VariantResult:
+def _scores(
+    values: Mapping[str, list[float]], baseline: Mapping[str, list[float]] | None, seed: int
+) -> dict[str, Score]:
     scores = {}
     for metric, own in values.items():
         score = Score(float(np.mean(own)))
@@ -192,17 +195,26 @@ def _result(
             difference = score.value - float(np.mean(baseline[metric]))
             score = replace(score, difference=difference, p=paired_p(own, baseline[metric], seed=seed))
         scores[metric] = score
+    return scores
+
+
+def _result(
+    pair: AskedOf, answers: Sequence[Answer], scores: Mapping[str, Score], encode_ms: float | None
+) -> VariantResult:
     times = [answer.milliseconds for answer in answers if answer.milliseconds is not None]
     problems = [answer.problem for answer in answers if answer.problem]
     info = pair.client.info()
+    copied = pair.source is not None and is_server(pair.source.settings.uri)
     return VariantResult(
         pair.variant.name,
         info.collection,
         scores,
         float(np.median(times)) if times else None,
         float(np.percentile(times, 95)) if times else None,
+        encode_ms,
         info.rows,
-        info.rows * info.stamp["dim"] * _BYTES[info.stamp["vector_dtype"]],
+        index_bytes(pair),
+        "embedded copy" if copied else "collection",
         len(problems),
         str(problems[0]) if problems else None,
     )

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 Kind = Literal["text", "image", "id", "composed"]
+TimesOf = Literal["collection", "embedded copy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,13 @@ class VariantResult:
     name: str
     collection: str
     scores: Mapping[str, Score]  # metric -> mean
-    median_ms: (
-        float | None
-    )  # of a page of ten products, the query's vector being known; None where nothing was found
+    # Of a page of ten products, the query's vector being known; None where nothing was found.
+    median_ms: float | None
     p95_ms: float | None
+    encode_ms: float | None  # median, of making that vector; None where none is made
     products: int
-    index_bytes: int  # of the vectors: products times dimensions times bytes of a number
+    index_bytes: int  # of all vectors that are compared, see ``costs.index_bytes``; 0 where none are
+    times_of: TimesOf = "collection"  # a copy is embedded, and says nothing of a server's milliseconds
     unanswered: int = 0  # queries that it cannot answer; each counts as one that found nothing
     problem: str | None = None  # why it cannot answer the first of these
 
@@ -114,6 +116,7 @@ class VariantResult:
             "scores": {metric: score.to_dict() for metric, score in self.scores.items()},
             "median_ms": _rounded(self.median_ms, 3),
             "p95_ms": _rounded(self.p95_ms, 3),
+            "encode_ms": _rounded(self.encode_ms, 3),
         }
 
 

@@ -54,9 +54,12 @@ def test_a_person_sees_tables_and_what_was_left_out(run: Run, monkeypatch: pytes
     monkeypatch.setenv("COLUMNS", "140")
     shown = run("--compare", "default,vector,text", "--metrics", "nDCG@10,MRR").stdout
     table = rows(shown)
-    assert table[0] == ["variant", "nDCG@10", "MRR", "index", "median,", "p95"]
+    assert table[0] == ["variant", "nDCG@10", "MRR", "vectors", "encode", "median,", "p95"]
     assert [row[0] for row in table[1:4]] == ["default", "vector", "text"]
-    assert table[1][2:] == [table[1][2], "0.2", "MB", table[1][5], "ms,", table[1][7], "ms"]
+    assert table[1][2:] == [
+        table[1][2], "0.2", "MB", table[1][5], "ms", table[1][7], "ms,", table[1][9], "ms",
+    ]  # fmt: skip
+    assert table[3][-6:-4] == ["none", "none"]  # by words alone nothing is encoded
     assert table[2][2][0] in "+-" and table[2][3] == "p"
     assert ["nDCG@10", "of", "queries", "default", "vector", "text"] in table
     assert "slice [red]odd" in shown

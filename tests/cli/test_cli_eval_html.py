@@ -23,15 +23,17 @@ from tests.cli.test_cli_html import HOSTILE, Parsed, _parsed
 
 
 def evaluation(*queries: Judged, metric: str = "MRR") -> Evaluation:
-    base = VariantResult("base", "products", {metric: Score(0.5)}, 12.4, 15.0, 86, 231_168)
+    base = VariantResult("base", "products", {metric: Score(0.5)}, 12.4, 15.0, 4.26, 86, 231_168)
     other = VariantResult(
         f"other {HOSTILE}",
         "products",
         {metric: Score(0.75, 0.25, 0.0002, 0.0004)},
         None,
         None,
+        None,
         86,
         0,
+        "embedded copy",
         1,
         HOSTILE,
     )
@@ -102,11 +104,13 @@ def test_the_worst_queries_come_first_and_not_all(products: dict[str, Hit]) -> N
 def test_tables_and_lines(products: dict[str, Hit]) -> None:
     parsed = page(evaluation(judged(0.5, found=())), products)
     cells = [cell.text for cell in parsed.all("td")]
-    assert cells[:4] == ["0.500", "0.2 MB", "12 ms, 15 ms", "0.750+0.250, p <.001"]
+    assert cells[:5] == ["0.500", "0.2 MB", "4.3 ms", "12 ms, 15 ms", "0.750+0.250, p <.001"]
+    assert cells[5:8] == ["none", "none", ""]
     assert [small.attributes["class"] for small in parsed.all("small")] == ["better"]
     lines = "\n".join(paragraph.text for paragraph in parsed.all("p", **{"class": "lines"}))
     assert "words alone: alpha=0.8 makes 0.400 into 0.700 (+0.300, p .010)" in lines
     assert "use --alpha 0.8" in lines
+    assert "are of an embedded copy, not of the server" in lines
     assert "too few queries" in lines and "1 line left out" in lines
     assert [none.text for none in parsed.all("p", **{"class": "none"})] == ["nothing"]
 

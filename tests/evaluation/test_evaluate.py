@@ -94,9 +94,13 @@ def test_slices(found: Evaluation) -> None:
 
 def test_costs(found: Evaluation) -> None:
     for variant in found.variants:
-        assert variant.index_bytes == 86 * 672 * 4
         assert variant.median_ms is not None and variant.p95_ms is not None
         assert 0 < variant.median_ms <= variant.p95_ms < 10_000
+        assert variant.times_of == "collection"
+    hybrid, vector, text = found.variants
+    assert hybrid.index_bytes == vector.index_bytes == 86 * 672 * 4
+    assert hybrid.encode_ms is not None and hybrid.encode_ms == vector.encode_ms
+    assert (text.index_bytes, text.encode_ms) == (0, None)  # by letter no vector is made or compared
 
 
 def test_relevant_products_that_are_not_stored_are_told(found: Evaluation) -> None:
@@ -167,11 +171,12 @@ def test_products_that_lack_something_are_a_slice(demo: Path, tmp_path: Path) ->
             text("1", "red shirt", "whole"),
             text("2", "mug", "wordless"),
             text("3", "mug", "blind", "whole"),
+            text("4", "blue mug", "blind"),
         ]
         found = evaluate(shop, asked, metrics=["R@1"])
     assert {part.name: part.queries for part in found.slices} == {
         "relevant without text": 1,
-        "relevant without picture": 1,
+        "relevant without picture": 2,
     }
 
 

@@ -12,28 +12,13 @@ import pytest
 import torch
 
 from mm_milvus import Client, Settings
-from mm_milvus.encoders import load_encoder
 from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.evaluation import Question, evaluate, parse_variant
 from mm_milvus.evaluation.refusion import rounded
 from mm_milvus.evaluation.run import ask, opened
-from mm_milvus.fusion import Head, HeadConfig
 from mm_milvus.records import Signal
 
 from ..encoders import tiny_models
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random projections, which keep much of what is near."""
-    spec = load_encoder("offline").spec
-    config = HeadConfig("linear", 96, spec.image_dim, spec.text_dim, True, spec.name, spec.revision)
-    draw = np.random.default_rng(0)
-    weights = {f"product.{n}": draw.normal(size=s).astype(np.float32) for n, s in config.shapes().items()}
-    means = [np.array(mean, np.float32) for mean in (spec.image_mean, spec.text_mean, spec.query_text_mean)]
-    folder = tmp_path_factory.mktemp("heads") / "v1"
-    Head(config, weights, *means).save(folder)
-    return folder
 
 
 def questions(demo: Path) -> list[Question]:

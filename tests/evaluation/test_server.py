@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mm_milvus_cli.eval_table import summary_lines
 
 from mm_milvus import Client
 from mm_milvus.evaluation import Evaluation, evaluate, tune
@@ -44,6 +45,16 @@ def test_a_server_is_evaluated_as_the_embedded_one(remote: Client, shop: Client,
             metric: pytest.approx(score, abs=1e-6) for metric, score in ours["scores"].items()
         }
         assert (theirs["products"], theirs["unanswered"]) == (86, 0)
+
+
+def test_what_is_asked_of_a_copy_is_told(remote: Client, demo: Path, head: Path) -> None:
+    found = evaluate(remote, by_title(demo)[::20], metrics=["MRR"], compare=["blocks", "vector", str(head)])
+    assert [variant.times_of for variant in found.variants] == ["collection", "collection", "embedded copy"]
+    assert found.variants[2].index_bytes == 86 * 96 * 4
+    assert found.to_dict()["variants"][2]["times_of"] == "embedded copy"
+    assert f"the milliseconds of {head} are of an embedded copy, not of the server" in summary_lines(
+        found, "q"
+    )
 
 
 def test_a_server_is_tuned(remote: Client, shop: Client, demo: Path) -> None:
