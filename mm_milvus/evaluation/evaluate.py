@@ -69,6 +69,7 @@ def evaluate(
         results = [
             _result(
                 pair,
+                usable,
                 given,
                 _scores(value, values[0] if place else None, seed),
                 encoding.median(pair, usable, given),
@@ -169,6 +170,16 @@ def _check_answers(
     for pair, given in zip(pairs, answers, strict=True):
         if all(answer.problem for answer in given):
             raise ConfigError(f"the variant {pair.variant.name!r} answers no query: {given[0].problem}")
+        # Those that are asked without its options would hide that it answers none of the others.
+        suited = [
+            answer.problem
+            for question, answer in zip(questions, given, strict=True)
+            if pair.variant.suits(question) and not is_its_fault(answer)
+        ]
+        if suited and all(suited):
+            raise ConfigError(
+                f"the variant {pair.variant.name!r} answers none of the queries that it is for: {suited[0]}"
+            )
 
 
 def _corrected(results: Sequence[VariantResult]) -> tuple[VariantResult, ...]:
@@ -199,7 +210,11 @@ def _scores(
 
 
 def _result(
-    pair: AskedOf, answers: Sequence[Answer], scores: Mapping[str, Score], encode_ms: float | None
+    pair: AskedOf,
+    questions: Sequence[Question],
+    answers: Sequence[Answer],
+    scores: Mapping[str, Score],
+    encode_ms: float | None,
 ) -> VariantResult:
     times = [answer.milliseconds for answer in answers if answer.milliseconds is not None]
     problems = [answer.problem for answer in answers if answer.problem]
@@ -217,4 +232,6 @@ def _result(
         "embedded copy" if copied else "collection",
         len(problems),
         str(problems[0]) if problems else None,
+        sum(not pair.variant.suits(question) for question in questions),
+        info.stamp["encoder"],
     )

@@ -72,7 +72,8 @@ class Variant:
         options = dict(self.options)
         mode = options.get("mode", "auto")
         signals = question.signals if not self.weights else self._weighted(question.signals)
-        spared = bool(self.weights) and signals == question.signals
+        kinds = {signal.kind for signal in question.signals}
+        spared = bool(self.weights) and (len(kinds) == 1 or kinds.isdisjoint(self.weights))
         if mode == "text":
             words = tuple(s for s in signals if s.kind == "text" and (s.weight is None or s.weight > 0))
             signals = words or signals
