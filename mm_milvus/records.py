@@ -266,10 +266,12 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """What a reranker may return where it has something to tell: a score for each hit, and more for ``explain``."""
+    """What a reranker may return where it has something to tell: a score for each hit, and more for ``explain`` and for
+    the ``notices`` of the page."""
 
     scores: Sequence[float]
     explain: Mapping[str, Any] = field(default_factory=dict)
+    notices: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +313,7 @@ class Page:
     facets: tuple[FacetCounts, ...] = ()
     cursor: str | None = None  # asks for the next page; None when there is none
     explain: Mapping[str, Any] = field(default_factory=dict)  # how the ranking was made, if asked for
+    notices: tuple[str, ...] = ()  # what the answer lacks, a line each
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -333,6 +336,7 @@ class Page:
             "cursor": self.cursor,
             **({"facets": [facet.to_dict() for facet in self.facets]} if self.facets else {}),
             **({"explain": dict(self.explain)} if self.explain else {}),
+            **({"notices": list(self.notices)} if self.notices else {}),
         }
 
 
