@@ -406,14 +406,8 @@ class Collection:
 
 
 def _journal(row: Mapping[str, Any]) -> Stored:
-    return Stored(
-        row["id"],
-        row["has_image"],
-        row["has_text"],
-        row["mm_image_hash"],
-        row["mm_text_hash"],
-        row["mm_attributes_hash"],
-    )
+    hashes = row["mm_image_hash"], row["mm_text_hash"], row["mm_attributes_hash"]
+    return Stored(row["id"], row["has_image"], row["has_text"], *hashes)
 
 
 def _parts(items: list[str], size: int) -> Iterator[list[str]]:

@@ -16,6 +16,8 @@ from mm_milvus import Client, Query, Settings, Signal
 from mm_milvus.encoders import load_encoder, token_encoder
 from mm_milvus.encoders.pixels import rgb_array
 from mm_milvus.errors import ConfigError, FusionError, NotSupported
+from mm_milvus.evaluation import parse_variant
+from mm_milvus.evaluation.run import opened
 from mm_milvus.fusion import load_head
 from mm_milvus.late import TokensReport, home_of, load_projection, make_tokens
 from mm_milvus.late.lock import exclusive
@@ -180,6 +182,21 @@ def test_a_collection_takes_its_tokens_along(shop: Settings, trained: Path, enco
         home.rmdir()
         client.drop()
     assert not home.parent.exists()
+
+
+def test_a_copy_that_is_fused_anew_knows_its_tokens_to_be_current(
+    shop: Settings, trained: Path, encoder: str, tmp_path: Path
+) -> None:
+    make_tokens(trained, shop)
+    spec = load_encoder(encoder, device="cpu", dtype="float32").spec
+    sizes = {"image_dim": spec.image_dim, "text_dim": spec.text_dim}
+    head = random_head("linear", encoder=spec.name, revision=spec.revision, **sizes)  # type: ignore[arg-type]
+    head.save(tmp_path / "head")
+    variant = parse_variant(f"rerank=late-interaction;{tmp_path / 'head'}")
+    with Client(config=shop) as client, opened([variant], client) as pairs:
+        page = pairs[0].client.query("tea", rerank="late-interaction", explain=True)
+    assert pairs[0].client is not client
+    assert "rerank_without_tokens" not in page.explain and page.notices == ()
 
 
 def test_what_cannot_be_read_is_tried_again(shop: Settings, trained: Path, made: Path) -> None:
