@@ -14,6 +14,7 @@ import torch
 from mm_milvus import Client, Settings
 from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.evaluation import Question, evaluate, parse_variant
+from mm_milvus.evaluation.costs import index_bytes
 from mm_milvus.evaluation.refusion import rounded
 from mm_milvus.evaluation.run import ask, opened
 from mm_milvus.records import Signal
@@ -123,6 +124,7 @@ def test_a_copy_is_rounded_as_the_collection(joint: Client, monkeypatch: pytest.
     with opened([parse_variant("sum")], joint) as [copy]:
         vectors = [vector for vector, _, _ in copy.client._open().vectors(["0", "5", "7"]).values()]
         assert len(vectors) == 3
+        assert index_bytes(copy) == 8 * 24 * 2
         assert all(rounded(vector, "float16").tobytes() == vector.tobytes() for vector in vectors)
 
 
