@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -87,8 +87,15 @@ def evaluate(
         judged,
         (*asked.rejected, *wrong),
         tuple(id for id in wanted if id not in stored),
-        asked.notices,
+        (*asked.notices, *_told(variants, answers)),
     )
+
+
+def _told(variants: Sequence[Variant], answers: Sequence[Sequence[Answer]]) -> Iterator[str]:
+    """What pages had to tell of themselves, such as token vectors that are not current: the first case of a variant."""
+    for variant, given in zip(variants, answers, strict=True):
+        if noted := [answer.notices for answer in given if answer.notices]:
+            yield f"{variant.name}, for {len(noted):,} of the queries: {noted[0][0]}"
 
 
 def _judged(

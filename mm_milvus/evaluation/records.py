@@ -77,6 +77,7 @@ class Answer:
     ids: tuple[str, ...] = ()
     milliseconds: float | None = None
     problem: Exception | None = None
+    notices: tuple[str, ...] = ()  # of the page
 
 
 @dataclass(frozen=True, slots=True)

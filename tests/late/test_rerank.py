@@ -366,6 +366,11 @@ def test_the_command_line_tells_when_tokens_are_not_current(
     assert told["notices"] == [asked.stderr.removeprefix("note: ").strip()]
     assert told["notices"][0].endswith(f"make them current with {command}")
     assert run(*query).stderr == asked.stderr
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"query": "chair", "relevant": ["tea"]}\n', encoding="utf-8")
+    compared = ("eval", str(queries), "--compare", "default,rerank=late-interaction", "--metrics", "MRR")
+    assert f"rerank=late-interaction, for 1 of the queries: {told['notices'][0]}" in run(*compared).stdout
     run(*command.split()[1:2])
+    assert "of the queries:" not in run(*compared).stdout
     again = run(*query, "--json")
     assert again.stderr == "" and "notices" not in json.loads(again.stdout)
