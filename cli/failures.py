@@ -55,7 +55,7 @@ def reported(args: Sequence[str] | None) -> Iterator[None]:
 def _help_of(error: click.ClickException) -> str:
     """Where a person who gave a wrong option reads more."""
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"; see {context.command_path} --help" if context is not None else ""
+    return f" (see {context.command_path} --help)" if context is not None else ""
 
 
 def _fail(
@@ -70,7 +70,7 @@ def _fail(
 ) -> None:
     line = one_line(message)
     if not shown:
-        click.echo(f"error: {line.removesuffix('.')}{hint}" if hint else f"error: {line}", err=True)
+        click.echo(f"error: {line}{hint}", err=True)
     if as_json:
         print_json({"error": line, "kind": kind, "exit_code": code, **details})
     raise SystemExit(code)

@@ -115,7 +115,7 @@ def test_a_wrong_use_exits_with_2_and_says_what_is_wrong(args: list[str], messag
     assert message in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     named = args[0] if args[0] in cli.commands else ""
-    assert done.stderr.endswith(f"; see {' '.join(('cli', named)).strip()} --help\n")
+    assert done.stderr.endswith(f" (see {' '.join(('cli', named)).strip()} --help)\n")
     as_json = CliRunner().invoke(cli, [*args, "--json"])
     assert as_json.exit_code == 2
     assert json.loads(as_json.stdout)["exit_code"] == 2
