@@ -6,8 +6,10 @@
 ``--names`` gives the names of the 1,000 ImageNet classes in the order of the outputs of the picture network: a wheel of
 torchvision, or a text file of one a line. Learned from are: for each of these names the weights of its output; for each
 label of garments (senders with an even number) and of groceries (three of four photos) the mean of their photos; for
-twelve names of colours the colours themselves; and for some names a colour together with a class. The table asks for
-other photos of the same labels, and for the labels and photos of two sets that were not learned from. Neighbours among
+twelve names of colours the colours themselves; for some names a colour together with a class; and for words of shops
+the classes that show what they mean (``shop_words.py``). The table asks for other photos of the same labels, and for
+photos of two sets that were not learned from. The words of shops have most labels of these two; the last column is
+fitted without such words. Neighbours among
 the groceries are photos of one shelf: their row is the mean of four fits, each without a quarter of the photos of each
 class, in their order. The file carries the table as its card, and ``--table`` writes it into docs/looks.md. Uses two
 cores for about four minutes.
@@ -18,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from fit_offline import TINTS, open_rgb, run, tint
 from named_classes import BY_HAND, class_names, scores
 from quality import ndcg
 from safetensors.numpy import save_file
+from shop_words import SHOP_WORDS
 from training import quarters
 
 from mm_milvus.encoders.colour import colour_histogram
@@ -91,9 +94,12 @@ def main() -> None:
     def embed(words: Sequence[str]) -> Array:
         return normalise(texts.encode(list(words), is_query=True) - mean)
 
-    def learn(photos: dict[str, Photos]) -> tuple[Array, Array]:
-        words, targets = lessons(names, photos)
-        return fit(embed(words), targets)
+    unseen = {name for set_, key in UNSEEN for name in photos[set_].labels(key)}
+
+    def learn(photos: dict[str, Photos]) -> list[tuple[Array, Array]]:
+        """With and without the words that the two sets ask for."""
+        both = (lessons(names, photos), lessons(names, photos, without=unseen))
+        return [fit(embed(words), targets) for words, targets in both]
 
     looks = learn(photos)
     fits = {row: [(looks, photos)] for row in ROWS}
@@ -107,7 +113,10 @@ def main() -> None:
         row: mean_of(
             [
                 {name: measure(scorer, key, part) for name, scorer in columns.items()}
-                | {"shipped": measure(by(texts, Looks(*fitted, mean, GAMMA)), key, part)}
+                | {
+                    name: measure(by(texts, Looks(*one, mean, GAMMA)), key, part)
+                    for name, one in zip(("shipped", "without these words"), fitted, strict=True)
+                }
                 for fitted, part in fits[row]
             ]
         )
@@ -119,11 +128,11 @@ def main() -> None:
         write_table(options.table, lines)
     if options.out:
         kept = {
-            name: part.astype(np.float16) for name, part in zip(("anchors", "weights"), looks, strict=True)
+            name: part.astype(np.float16) for name, part in zip(("anchors", "weights"), looks[0], strict=True)
         }
         kept |= {"mean": mean, "gamma": np.array([GAMMA], np.float32)}
         save_file(kept, options.out, {"card": "\n".join(lines)})
-        print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB, {len(looks[0])} anchors")
+        print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB, {len(looks[0][0])} anchors")
 
 
 # --- photos ------------------------------------------------------------------------------------------------
@@ -177,9 +186,13 @@ def spelt(label: str) -> str:
 # --- what is learned ---------------------------------------------------------------------------------------
 
 
-def lessons(names: Sequence[str], photos: dict[str, Photos]) -> tuple[list[str], Array]:
-    """Texts, and what they look like: (K,) and (K, 288) of unit norm."""
-    words, targets = list(names), [*prototypes()]
+def lessons(
+    names: Sequence[str], photos: dict[str, Photos], without: Collection[str] = ()
+) -> tuple[list[str], Array]:
+    """Texts, and what they look like: (K,) and (K, 288) of unit norm. ``without``: words of shops that are left out, in
+    both numbers."""
+    shapes = prototypes()
+    words, targets = list(names), [*shapes]
     for name, key in (("clothing", "label"), ("grocery", "title"), ("grocery", "category")):
         part = photos[name]
         labels = part.labels(key)
@@ -196,6 +209,12 @@ def lessons(names: Sequence[str], photos: dict[str, Photos]) -> tuple[list[str],
         for colour in draw.choice(list(COLOURS), COLOURS_EACH, replace=False):
             words.append(f"{colour} {words[place]}")
             targets.append(normalise((1 - COLOUR_SHARE) * shape + COLOUR_SHARE * shades[colour]))
+    place_of = {name: place for place, name in reversed(list(enumerate(names)))}
+    left_out = {word.rstrip("s") for word in without}
+    for synonyms, shown in SHOP_WORDS.items():
+        kept = [word for word in synonyms.split(", ") if word.rstrip("s") not in left_out]
+        words += kept
+        targets += [normalise(shapes[[place_of[name] for name in shown]].sum(0))] * len(kept)
     return words, np.stack(targets).astype(np.float32)
 
 
@@ -230,6 +249,7 @@ def fit(anchors: Array, targets: Array) -> tuple[Array, Array]:
 # words, set and label, photos -> (words, N) how well they fit
 Scorer = Callable[[list[str], tuple[str, str], Photos], Any]
 BLOCKS = "groceries, 81 kinds"
+UNSEEN = (("retail", "style"), ("retail", "category"), ("eshop", "category"))  # no photo of theirs is learned from
 # what is asked for -> set and label
 ROWS = {
     "retail, 27 kinds of 84 products": ("retail", "style"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import open_shop, shared_options, verbose_option
+from .options import open_shop, shared_options, take_collection, token_vectors_option, verbose_option
 from .output import print_fields, print_json, say
 from .text import one_line, plain, products
 
@@ -85,10 +85,20 @@ def delete(ids: tuple[str, ...], filter: str | None, yes: bool, as_json: bool) -
 
 
 @click.command(short_help="Delete a collection with all its products.")
+@click.argument("name", metavar="[NAME]", required=False)
 @_yes
+@token_vectors_option
 @shared_options
-def drop(yes: bool, as_json: bool) -> None:
-    """Delete a collection with all its products."""
+def drop(name: str | None, yes: bool, as_json: bool) -> None:
+    """Delete a collection with all its products; in an embedded database its token vectors, too.
+
+    NAME is the same as --collection NAME.
+
+    \b
+      mm-milvus drop products_old
+    """
+    if name is not None:
+        take_collection(name)
     with open_shop() as shop:
         found = shop.info().to_dict()
         if not yes:

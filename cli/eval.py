@@ -31,8 +31,9 @@ __all__ = ["evaluate"]
     "--compare",
     type=names,
     metavar="A,B",
-    help="Ways to search, the first being the baseline: vector, text, hybrid, hybrid:rrf, alpha=.3, "
-    "'image=.7;text=.3', collection=NAME, sum, the folder of a trained fusion such as heads/NAME. Default: default.",
+    help="Ways to search, the first being the baseline: vector, text, hybrid, hybrid:rrf, alpha=.3, rrf_k=20, "
+    "bridge=0, composition=product, 'image=.7;text=.3', rerank=late-interaction, rerank_size=50, collection=NAME, sum, "
+    "the folder of a trained fusion such as heads/NAME; join several by a semicolon. Default: default.",
 )
 @click.option(
     "--qrels",
@@ -132,10 +133,12 @@ def _tune(shop: Client, found: Evaluation, dev_share: float, seed: int) -> Tunin
 
 
 def _write_page(file: str, found: Evaluation, queries: str, shop: Client) -> None:
+    from datetime import datetime
+
     from .eval_html import products_shown, render_report
 
     products = {hit.id: hit for hit in shop.get(products_shown(found))}
-    write_page(file, render_report(found, queries, products))
+    write_page(file, render_report(found, queries, products, datetime.now().date()))
 
 
 def _show(found: Evaluation, file: str) -> None:

@@ -12,6 +12,8 @@ from .text import plain
 from .thumbnails import load_picture
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from mm_milvus.evaluation import Evaluation, Judged, Score
     from mm_milvus.records import Hit
 
@@ -54,18 +56,28 @@ td small.worse { color: var(--away); }
 def products_shown(found: Evaluation) -> list[str]:
     """The ids of which the page shows pictures."""
     ids: dict[str, None] = {}
-    for judged in found.worst(WORST):
+    for judged in _worst_of(found):
         ids |= dict.fromkeys(judged.question.wanted[:_SHOWN])
         ids |= dict.fromkeys(judged.found[found.baseline.name][:_SHOWN])
     return list(ids)
 
 
-def render_report(found: Evaluation, file: str, products: Mapping[str, Hit]) -> str:
-    """The web page; ``products`` are the stored ones among ``products_shown``. Everything foreign is escaped."""
+def _worst_of(found: Evaluation) -> list[Judged]:
+    """The worst queries; where all is found as it should be, a metric is 1, and there is nothing to look at."""
+    name, metric = found.baseline.name, found.metrics[0]
+    return [judged for judged in found.worst(WORST) if judged.values[name][metric] < 1]
+
+
+def render_report(found: Evaluation, file: str, products: Mapping[str, Hit], made: date) -> str:
+    """The web page, ``made`` on that day; ``products`` are the stored ones among ``products_shown``.
+
+    Everything foreign is escaped.
+    """
+    worst = "".join(_worst(found, judged, products) for judged in _worst_of(found))
     summary, *notes = summary_lines(found, file)
     body = f"""<header>
 <h1>How well queries find their products</h1>
-<div class="meta"><p>{text(summary)}</p></div>
+<div class="meta"><p>{text(summary)}</p><p>{text(_encoders(found))}</p><p>{made.isoformat()}</p></div>
 </header>
 <main>
 {_section("Variants", _variants(found))}
@@ -74,9 +86,17 @@ def render_report(found: Evaluation, file: str, products: Mapping[str, Hit]) -> 
 {_section("Notes", _lines(notes)) if notes else ""}
 <section>
 <h2>Where {text(found.baseline.name)} does worst, by {text(found.metrics[0])}</h2>
-{"".join(_worst(found, judged, products) for judged in found.worst(WORST))}</section>
+{worst or '<p class="none">all queries are at 1.000</p>'}</section>
 </main>"""
     return document("Evaluation", body, STYLE + _STYLE)
+
+
+def _encoders(found: Evaluation) -> str:
+    """The encoder of all variants, or where there are several, that of each collection."""
+    by_collection = {variant.collection: variant.encoder for variant in found.variants}
+    if len(set(by_collection.values())) == 1:
+        return f"encoder {found.baseline.encoder}"
+    return " · ".join(f"encoder of {name}: {encoder}" for name, encoder in by_collection.items())
 
 
 def _section(title: str, content: str) -> str:

@@ -24,6 +24,7 @@ __all__ = [
 
 COSTS = ("vectors", "encode", "median, p95")
 _GAP = 2
+_MOST_PLACES = 6  # of a difference; what is less is an error of rounding
 _REASONS = 3  # lines of a file that are shown as left out
 
 
@@ -62,6 +63,11 @@ def summary_lines(found: Evaluation, file: str) -> Iterator[str]:
     asked = counted(len(found.queries), "query", "queries")
     yield f"{asked} of {file} · {products(base.products)} in {base.collection}"
     for variant in found.variants:
+        if variant.not_applicable:
+            yield (
+                f"{one_line(variant.name)} says nothing to {variant.not_applicable:,} of them, which are asked without "
+                "the option that does not apply"
+            )
         if variant.unanswered:
             yield (
                 f"{one_line(variant.name)} cannot answer {variant.unanswered:,} of them, which count as nothing found: "
@@ -74,7 +80,7 @@ def summary_lines(found: Evaluation, file: str) -> Iterator[str]:
         for bad in found.rejected[:_REASONS]:
             yield f"  line {bad.line}: {one_line(bad.reason)}"
         if (more := len(found.rejected) - _REASONS) > 0:
-            yield f"  ... and {more:,} more"
+            yield f"  ... and {more:,} more: --json has all of them, in `rejected`"
     if missing := found.missing_relevant:
         shown = ", ".join(map(one_line, missing[:_REASONS])) + (", ..." if len(missing) > _REASONS else "")
         yield f"{counted(len(missing), 'relevant product')} not in {base.collection}, never to be found: {shown}"
@@ -114,8 +120,11 @@ def score_cell(score: Score) -> str:
 
 
 def signed(difference: float) -> str:
-    """``+0.024``; what rounds to nothing is ``+0.000``, whatever its sign."""
-    return f"{round(difference, 3) + 0.0:+.3f}"
+    """``+0.024``; a smaller one down to its first digit, ``+0.0004``, so that none of a low p looks like nothing."""
+    for places in range(3, _MOST_PLACES + 1):
+        if round(difference, places):
+            return f"{difference:+.{places}f}"
+    return "+0.000"
 
 
 def p_value(p: float) -> str:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from mm_milvus.errors import MmMilvusError
 
@@ -36,9 +37,12 @@ def reported(args: Sequence[str] | None) -> Iterator[None]:
                 sys.stdout.flush()
     except MmMilvusError as error:
         _fail(str(error), type(error).__name__, error.exit_code, as_json, **_details(error))
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
         _fail(error.format_message(), type(error).__name__, error.exit_code, as_json, shown=True)
+    except click.ClickException as error:
+        hint = _help_of(error)
+        _fail(error.format_message(), type(error).__name__, error.exit_code, as_json, hint=hint)
     except (click.Abort, KeyboardInterrupt) as error:
         _fail(str(_told(error)) or "interrupted", "Interrupted", INTERRUPTED, as_json, **_details(error))
     except OSError as error:
@@ -48,10 +52,25 @@ def reported(args: Sequence[str] | None) -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def _fail(message: str, kind: str, code: int, as_json: bool, *, shown: bool = False, **details: Any) -> None:
+def _help_of(error: click.ClickException) -> str:
+    """Where a person who gave a wrong option reads more."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" (see {context.command_path} --help)" if context is not None else ""
+
+
+def _fail(
+    message: str,
+    kind: str,
+    code: int,
+    as_json: bool,
+    *,
+    hint: str = "",
+    shown: bool = False,
+    **details: Any,
+) -> None:
     line = one_line(message)
     if not shown:
-        click.echo(f"error: {line}", err=True)
+        click.echo(f"error: {line}{hint}", err=True)
     if as_json:
         print_json({"error": line, "kind": kind, "exit_code": code, **details})
     raise SystemExit(code)

@@ -45,6 +45,7 @@ def ingest(catalog: str, yes: bool, as_json: bool) -> None:
         elif as_json:
             report = shop.ingest(catalog, confirm=lambda *_: yes, on_wait=_warn)
             print_json(report.to_dict())
+            _hint(report, shop)
             _end(report)
         else:
             _ingest_with_report(shop, catalog, yes)
@@ -71,6 +72,7 @@ def _ingest_with_report(shop: Client, catalog: str, yes: bool) -> None:
                 say("what was written stays; the same command goes on from here")
         raise
     _show(report)
+    _hint(report, shop)
     _end(report)
 
 
@@ -90,6 +92,18 @@ def _show(report: IngestReport) -> None:
         click.echo(f"note: {one_line(notice)}", err=True)
     if warning := picture_warning(report):
         click.echo(warning, err=True)
+
+
+def _hint(report: IngestReport, shop: Client) -> None:
+    """Token vectors of late interaction are made by a command of their own, and now some are missing or outdated."""
+    from mm_milvus.late import has_tokens, next_command
+
+    changed = report.images_encoded + report.texts_encoded + report.images_shared + report.texts_shared
+    if changed and has_tokens(shop.settings):
+        command = one_line(next_command(shop.settings, "tokens"))
+        click.echo(
+            f"note: texts or pictures have changed; make the token vectors current with {command}", err=True
+        )
 
 
 def _end(report: IngestReport) -> None:

@@ -76,6 +76,8 @@ def main() -> None:
         cli(prog_name="mm-milvus")
     except SystemExit as end:
         if end.code != INTERRUPTED:
+            # All is done and told: a Ctrl-C now ends what libraries still do, and not with their tracebacks.
+            signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
             raise
         # Threads that wait for silent picture hosts would hold the process for up to half a minute.
         sys.stdout.flush()

@@ -24,6 +24,7 @@ __all__ = [
     "search_options",
     "settings",
     "shared_options",
+    "take_collection",
     "token_vectors_option",
     "verbose_option",
 ]
@@ -51,6 +52,16 @@ def open_shop() -> Iterator[Client]:
 
     with Client(config=chosen) as shop:
         yield shop
+
+
+def take_collection(name: str) -> None:
+    """Lets the running command's argument say what ``--collection`` says. Both may be given, if they agree."""
+    given = click.get_current_context().meta.setdefault(_GIVEN, {})
+    if given.get("collection", name) != name:
+        raise click.UsageError(
+            f"{name!r} and --collection {given['collection']!r} are two collections; give one"
+        )
+    given["collection"] = name
 
 
 def compose(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:

@@ -8,6 +8,7 @@ import click
 
 from .options import open_shop, private_hosts_option, search_options, shared_options
 from .output import print_json, print_table, say, terminal_width, write_page
+from .text import one_line
 from .values import boost, crop, facet, names, signal_of, sort
 
 if TYPE_CHECKING:
@@ -178,6 +179,8 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
     asked = _build(**parts)
     with open_shop() as shop:
         page = shop.search(asked if as_json else _with_title(asked, shop))
+    for notice in page.notices:
+        click.echo(f"note: {one_line(notice)}", err=True)
     if html:
         from .html import render
 

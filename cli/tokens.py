@@ -19,7 +19,7 @@ __all__ = ["tokens"]
 
 
 @click.command(short_help="Make the token vectors that queries are reranked by.")
-@click.argument("trained", metavar="FOLDER")
+@click.argument("trained", metavar="[FOLDER]", required=False)
 @click.option(
     "--codec",
     type=click.Choice(["fp16", "2bit"]),
@@ -34,29 +34,32 @@ __all__ = ["tokens"]
 @token_vectors_option
 @private_hosts_option
 @shared_options
-def tokens(trained: str, codec: Any, rebuild: bool, in_milvus: bool, as_json: bool) -> None:
+def tokens(trained: str | None, codec: Any, rebuild: bool, in_milvus: bool, as_json: bool) -> None:
     """Encode the words and picture parts of all products, for mm-milvus query --rerank late-interaction.
 
-    FOLDER is what mm-milvus train --fusion late-interaction has written. Run it again after an ingest: only products
-    that are new or have changed are encoded. A run that was interrupted goes on with the same command.
+    FOLDER is what mm-milvus train --fusion late-interaction has written; without it, those that are there are made
+    current. Run it again after an ingest: only products that are new or have changed are encoded. A run that was
+    interrupted goes on with the same command.
 
     \b
       mm-milvus tokens rerankers/shop-v1 --collection products
+      mm-milvus tokens --collection products
     """
-    from mm_milvus.late import make_tokens
+    from mm_milvus.late import make_tokens, next_command
 
+    chosen = settings()
     with interruptible(lambda: "the same command goes on from here"), Phases(quiet=as_json) as bar:
         report = make_tokens(
-            trained, settings(), codec=codec, rebuild=rebuild, in_milvus=in_milvus,
+            trained, chosen, codec=codec, rebuild=rebuild, in_milvus=in_milvus,
             progress=lambda done, total: bar("encoding tokens", done, total),
         )  # fmt: skip
     if as_json:
         print_json(report.to_dict())
     else:
-        _show(report)
+        _show(report, next_command(chosen, "query", "--text", "WORDS", "--rerank", "late-interaction"))
 
 
-def _show(report: TokensReport) -> None:
+def _show(report: TokensReport, next: str) -> None:
     say(
         f"{counted(report.products, 'product')} · {report.encoded:,} encoded · {report.unchanged:,} unchanged · "
         f"{report.bytes / 1e6:,.1f} MB as {report.codec} · {report.seconds:.1f} s"
@@ -65,4 +68,5 @@ def _show(report: TokensReport) -> None:
         say(f"{counted(report.unreadable, 'picture')} could not be read; the next run tries again")
     if report.without:
         say(f"{counted(report.without, 'product')} without tokens: they get the mean score of the others")
-    say(f"{one_line(report.folder)}: next: mm-milvus query --text WORDS --rerank late-interaction")
+    say(one_line(report.folder))
+    say(f"next: {one_line(next)}")

@@ -147,14 +147,7 @@ class Client:
             report = None
             try:
                 report = ingest.run(
-                    catalog,
-                    collection,
-                    encoders,
-                    settings,
-                    progress,
-                    new=new,
-                    confirm=confirm,
-                    waits=waits,
+                    catalog, collection, encoders, settings, progress, new=new, confirm=confirm, waits=waits
                 )
             except TooManyRejects as error:
                 report = error.report
@@ -346,9 +339,12 @@ class Client:
         return self._connect().collections()
 
     def drop(self) -> None:
-        """Drops the collection with all its products."""
+        """Drops the collection with all its products, and in an embedded database with its token vectors."""
+        from mm_milvus.late import drop_tokens
+
         self._connect().drop(self.settings.collection)
         self._collection = None
+        drop_tokens(self.settings)
 
     # --- inside --------------------------------------------------------------------------------------------
 

@@ -168,6 +168,17 @@ class Settings(BaseModel):
         return _validate(self.model_dump() | given, "arguments") if given else self
 
 
+def where(settings: Settings) -> list[str]:
+    """The options that lead a command to the same collection, those that are not given being the defaults."""
+    named = (("collection", "--collection"), ("uri", "--uri"))
+    return [
+        word
+        for name, option in named
+        if (value := getattr(settings, name)) != Settings.model_fields[name].default
+        for word in (option, str(value))
+    ]
+
+
 def load_settings(
     file: str | os.PathLike[str] | None = None,
     *,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["being_replaced", "replace_file"]
+__all__ = ["being_replaced", "kind_of", "replace_file"]
 
 
 @contextmanager
@@ -26,3 +27,12 @@ def replace_file(path: Path, content: str | bytes) -> None:
     """Writes a file in one step."""
     with being_replaced(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def kind_of(folder: Path) -> str | None:
+    """What training wrote into a folder, as its ``config.json`` says; None where nothing says so."""
+    try:
+        kind = json.loads((folder / "config.json").read_bytes())["kind"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return kind if isinstance(kind, str) else None

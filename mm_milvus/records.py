@@ -262,10 +262,12 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """What a reranker may return where it has something to tell: a score for each hit, and more for ``explain``."""
+    """What a reranker may return where it has something to tell: a score for each hit, and more for ``explain`` and for
+    the ``notices`` of the page."""
 
     scores: Sequence[float]
     explain: Mapping[str, Any] = field(default_factory=dict)
+    notices: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +310,7 @@ class Page:
     # Makes the cursor when it is asked for: it has to tell the query from all others.
     following: Callable[[], str] | str | None = field(default=None, repr=False, compare=False)
     explain: Mapping[str, Any] = field(default_factory=dict)  # how the ranking was made, if asked for
+    notices: tuple[str, ...] = ()  # what the answer lacks, a line each
 
     @property
     def cursor(self) -> str | None:
@@ -340,6 +343,7 @@ class Page:
             "cursor": self.cursor,
             **({"facets": [facet.to_dict() for facet in self.facets]} if self.facets else {}),
             **({"explain": dict(self.explain)} if self.explain else {}),
+            **({"notices": list(self.notices)} if self.notices else {}),
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,7 @@ def evaluate(
         results = [
             _result(
                 pair,
+                usable,
                 given,
                 _scores(value, values[0] if place else None, seed),
                 encoding.median(pair, usable, given),
@@ -86,8 +87,15 @@ def evaluate(
         judged,
         (*asked.rejected, *wrong),
         tuple(id for id in wanted if id not in stored),
-        asked.notices,
+        (*asked.notices, *_told(variants, answers)),
     )
+
+
+def _told(variants: Sequence[Variant], answers: Sequence[Sequence[Answer]]) -> Iterator[str]:
+    """What pages had to tell of themselves, such as token vectors that are not current: the first case of a variant."""
+    for variant, given in zip(variants, answers, strict=True):
+        if noted := [answer.notices for answer in given if answer.notices]:
+            yield f"{variant.name}, for {len(noted):,} of the queries: {noted[0][0]}"
 
 
 def _judged(
@@ -169,6 +177,16 @@ def _check_answers(
     for pair, given in zip(pairs, answers, strict=True):
         if all(answer.problem for answer in given):
             raise ConfigError(f"the variant {pair.variant.name!r} answers no query: {given[0].problem}")
+        # Those that are asked without its options would hide that it answers none of the others.
+        suited = [
+            answer.problem
+            for question, answer in zip(questions, given, strict=True)
+            if pair.variant.suits(question) and not is_its_fault(answer)
+        ]
+        if suited and all(suited):
+            raise ConfigError(
+                f"the variant {pair.variant.name!r} answers none of the queries that it is for: {suited[0]}"
+            )
 
 
 def _corrected(results: Sequence[VariantResult]) -> tuple[VariantResult, ...]:
@@ -199,7 +217,11 @@ def _scores(
 
 
 def _result(
-    pair: AskedOf, answers: Sequence[Answer], scores: Mapping[str, Score], encode_ms: float | None
+    pair: AskedOf,
+    questions: Sequence[Question],
+    answers: Sequence[Answer],
+    scores: Mapping[str, Score],
+    encode_ms: float | None,
 ) -> VariantResult:
     times = [answer.milliseconds for answer in answers if answer.milliseconds is not None]
     problems = [answer.problem for answer in answers if answer.problem]
@@ -217,4 +239,6 @@ def _result(
         "embedded copy" if copied else "collection",
         len(problems),
         str(problems[0]) if problems else None,
+        sum(not pair.variant.suits(question) for question in questions),
+        info.stamp["encoder"],
     )

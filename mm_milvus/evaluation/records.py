@@ -77,6 +77,7 @@ class Answer:
     ids: tuple[str, ...] = ()
     milliseconds: float | None = None
     problem: Exception | None = None
+    notices: tuple[str, ...] = ()  # of the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,10 @@ class VariantResult:
     times_of: TimesOf = "collection"  # a copy is embedded, and says nothing of a server's milliseconds
     unanswered: int = 0  # queries that it cannot answer; each counts as one that found nothing
     problem: str | None = None  # why it cannot answer the first of these
+    not_applicable: int = (
+        0  # queries to which an option of it says nothing; they are asked without that option
+    )
+    encoder: str = ""  # of the collection
 
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -24,7 +24,7 @@ from mm_milvus.store import Store, fused_by, storable
 if TYPE_CHECKING:
     from mm_milvus.client import Client
     from mm_milvus.encoders import EncoderSpec
-    from mm_milvus.store import Collection, Stamp
+    from mm_milvus.store import Collection, Stamp, Stored
 
     Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -106,17 +106,28 @@ def _rows(source: Collection, fusion: Fusion, dtype: str) -> Iterator[list[Row]]
     blocks = source.stamp.vectors
     waiting = source.products()
     while products := list(islice(waiting, _ROWS)):
-        stored = source.vectors([product["id"] for product in products])
-        known = [product for product in products if product["id"] in stored]
+        ids = [product["id"] for product in products]
+        stored, hashes = source.vectors(ids), source.stored(ids)
+        known = [product for product in products if product["id"] in stored and product["id"] in hashes]
         pairs = [blocks.split(stored[product["id"]][0]) for product in known]
         fused = fusion.fuse(
             [image if p["has_image"] else None for p, (image, _) in zip(known, pairs, strict=True)],
             [text if p["has_text"] else None for p, (_, text) in zip(known, pairs, strict=True)],
         )
         vectors = rounded(fused, dtype)
-        yield [_row(product, vector) for product, vector in zip(known, vectors, strict=True)]
+        yield [_row(p, vector, hashes[p["id"]]) for p, vector in zip(known, vectors, strict=True)]
 
 
-def _row(product: dict[str, Any], vector: Array) -> Row:
+def _row(product: dict[str, Any], vector: Array, hashes: Stored) -> Row:
+    """With the hashes by which token vectors are known to be current."""
     attributes = {name: value for name, value in product.items() if name not in _OWN and value is not None}
-    return Row(product["id"], product["text"], vector, product["has_image"], product["has_text"], attributes)
+    return Row(
+        product["id"],
+        product["text"],
+        vector,
+        product["has_image"],
+        product["has_text"],
+        attributes,
+        image_hash=hashes.image_hash,
+        text_hash=hashes.text_hash,
+    )

@@ -77,7 +77,8 @@ def ask(asked: AskedOf, question: Question, depth: int, *, timed: bool = False) 
         page = asked.client.search(asked.variant.query(question, depth))
     except _PROBLEMS as problem:
         return Answer(problem=problem)
-    return Answer(tuple(hit.id for hit in page.hits), _milliseconds(asked, question) if timed else None)
+    milliseconds = _milliseconds(asked, question) if timed else None
+    return Answer(tuple(hit.id for hit in page.hits), milliseconds, notices=page.notices)
 
 
 def _milliseconds(asked: AskedOf, question: Question) -> float:

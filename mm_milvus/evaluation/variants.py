@@ -2,7 +2,7 @@
 
 variant  = part { ";" part }
 part     = "default" | "vector" | "text" | "hybrid" | "hybrid:rrf"
-         | "rerank=" name of a reranker
+         | "rerank=" name of a reranker | "rerank_size=" whole number, of rerank
          | "alpha=" 0..1 | "bridge=" 0..1 | "composition=" sum, product or slerp
          | "rrf_k=" whole number, of hybrid:rrf
          | "image=" weight | "text=" weight | "id=" weight
@@ -14,7 +14,7 @@ part     = "default" | "vector" | "text" | "hybrid" | "hybrid:rrf"
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Variant", "parse_variant", "resolve_variant"]
 
-_PLAIN = Query(())
 _MODES = ("vector", "text", "hybrid")
-_COMPOSITIONS = ("sum", "product", "slerp")
-_SHARES = ("alpha", "bridge")
-_WEIGHTS = ("image", "text", "id")
 _EXAMPLES = (
-    "vector, text, hybrid, hybrid:rrf, alpha=.3, 'image=.7;text=.3', collection=NAME, blocks, sum, heads/NAME"
+    "default, vector, text, hybrid, hybrid:rrf, alpha=.3, rrf_k=20, bridge=0, composition=product, "
+    f"'image=.7;text=.3', rerank={KIND}, rerank_size=50, collection=NAME, blocks, sum, heads/NAME; join several by ;"
 )
 
 
@@ -59,24 +56,34 @@ class Variant:
     def query(self, question: Question, limit: int) -> Query:
         """The question asked this way, for ``limit`` ids. Raises ConfigError where it cannot be.
 
-        By "text" only the words of a question count; by "hybrid" a question without words is one by vector.
+        By "text" only the words of a question count; by "hybrid" a question without words is one by vector. An option
+        that says nothing to the question is left out: it must not count against the variant.
         """
-        mode = self.options.get("mode", "auto")
+        query = self._asked(question, limit)[0]
+        mode_of(query)  # raises for a mode that needs words
+        return query
+
+    def suits(self, question: Question) -> bool:
+        """Whether all options and weights say something to the question; else it is asked without some of them."""
+        return not self._asked(question, 1)[1]
+
+    def _asked(self, question: Question, limit: int) -> tuple[Query, bool]:
+        """The query, and whether something was left out."""
+        options = dict(self.options)
+        mode = options.get("mode", "auto")
         signals = question.signals if not self.weights else self._weighted(question.signals)
+        kinds = {signal.kind for signal in question.signals}
+        spared = bool(self.weights) and (len(kinds) == 1 or kinds.isdisjoint(self.weights))
         if mode == "text":
             words = tuple(s for s in signals if s.kind == "text" and (s.weight is None or s.weight > 0))
             signals = words or signals
         if mode == "hybrid" and not word_signals(signals):
-            mode = "vector"
-        query = Query(signals, question.filter, limit=limit, fields=(), count=False)
-        query = replace(query, **{**self.options, "mode": mode})
-        # An option that says nothing to this question is none: it must not count against the variant.
-        if mode_of(query) != "hybrid":
-            query = replace(query, combine=_PLAIN.combine, alpha=_PLAIN.alpha, rrf_k=_PLAIN.rrf_k)
-        kinds = {signal.kind for signal in signals}
-        if mode == "text" or ("image" not in kinds and kinds != {"text"}):
-            query = replace(query, bridge=None)
-        return query
+            options["mode"] = mode = "vector"
+        asked = Query(signals, question.filter, limit=limit, fields=(), count=False, mode=mode)
+        empty = [name for name in options if not _says_something(name, options, asked)]
+        for name in empty:
+            del options[name]
+        return replace(asked, **options), spared or bool(empty)
 
     def _weighted(self, signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
         """The weight of a kind is shared by its signals; one kind alone, and what pushes away, stay as they are."""
@@ -89,6 +96,19 @@ class Variant:
             else s
             for s in signals
         )
+
+
+def _says_something(name: str, options: Mapping[str, Any], asked: Query) -> bool:
+    """Whether an option makes a difference to the signals and the mode of ``asked``."""
+    kinds = {signal.kind for signal in asked.signals}
+    if name in ("combine", "alpha", "rrf_k"):
+        return asked.mode != "text" and mode_of(asked) == "hybrid"
+    if name == "bridge":
+        return asked.mode != "text" and ("image" in kinds or kinds == {"text"})
+    if name == "composition" and options[name] != "sum":
+        others = kinds - {"text"} if options[name] == "product" else kinds & {"image"}
+        return asked.mode != "text" and "text" in kinds and bool(others)
+    return True
 
 
 def parse_variant(text: str) -> Variant:
@@ -121,29 +141,53 @@ def _with_part(variant: Variant, part: str) -> Variant:
 
 
 def _with_value(variant: Variant, key: str, value: str) -> Variant:
-    if key == "collection" and value:
-        return replace(variant, collection=value)
-    if key == "rerank" and value == KIND:
-        return replace(variant, options={**variant.options, key: value})
-    if key == "composition" and value in _COMPOSITIONS:
-        return replace(variant, options={**variant.options, key: value})
-    if key in _SHARES and 0 <= (share := _number(key, value)) <= 1:
-        return replace(variant, options={**variant.options, key: share})
-    if key == "rrf_k" and (k := _number(key, value)) >= 1 and k.is_integer():
-        return replace(variant, options={**variant.options, key: int(k)})
-    if key in _WEIGHTS and (weight := _number(key, value)) >= 0:
-        return replace(variant, weights={**variant.weights, key: weight})
-    raise ConfigError(f"{key}={value} is no variant; write {_EXAMPLES}")
+    if key not in _KEYS:
+        raise ConfigError(f"there is no variant {f'{key}={value}'!r}; write {_EXAMPLES}")
+    allowed, read = _KEYS[key]
+    found = read(value)
+    if found is None:
+        raise ConfigError(f"{key} is {allowed}, got {value!r}")
+    if key == "collection":
+        return replace(variant, collection=found)
+    if key in _WEIGHTS:
+        return replace(variant, weights={**variant.weights, key: found})
+    return replace(variant, options={**variant.options, key: found})
 
 
-def _number(key: str, value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ConfigError(f"{key} takes a number, got {value!r}")
-    return number
+def _number(least: float, most: float = math.inf) -> Callable[[str], float | None]:
+    def read(text: str) -> float | None:
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        return number if math.isfinite(number) and least <= number <= most else None
+
+    return read
+
+
+def _whole(text: str) -> int | None:
+    number = _number(1, _MOST)(text)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _one_of(*names: str) -> tuple[str, Callable[[str], str | None]]:
+    *others, last = names
+    return (
+        f"{', '.join(others)} or {last}" if others else last
+    ), lambda text: text if text in names else None
+
+
+_MOST = 1_000  # as of the options of ``mm-milvus query``
+_WEIGHTS = ("image", "text", "id")
+# What may stand before "=": what it takes, and that as a value, None for anything else.
+_KEYS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(("alpha", "bridge"), ("a number from 0 to 1", _number(0, 1))),
+    **dict.fromkeys(("rrf_k", "rerank_size"), (f"a whole number from 1 to {_MOST:,}", _whole)),
+    "composition": _one_of("sum", "product", "slerp"),
+    "rerank": _one_of(KIND),
+    **dict.fromkeys(_WEIGHTS, ("a weight, which is a number of at least 0", _number(0))),
+    "collection": ("the name of a collection", lambda text: text or None),
+}
 
 
 def resolve_variant(

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from mm_milvus.errors import FusionError
-from mm_milvus.files import replace_file
+from mm_milvus.files import kind_of, replace_file
 from mm_milvus.fusion.functions import normalise
 
 if TYPE_CHECKING:
@@ -241,6 +241,11 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[Head, str]:
     try:
         times = tuple((path / name).stat().st_mtime_ns for name in (CONFIG_FILE, WEIGHTS_FILE))
     except OSError as error:
+        if kind_of(path) == "late-interaction":
+            raise FusionError(
+                f"{str(folder)!r} is a trained reranker, not a fusion: mm-milvus tokens {folder}, then query --rerank "
+                "late-interaction, or rerank=late-interaction to compare it"
+            ) from error
         raise FusionError(
             f"there is no trained fusion in {str(folder)!r}: it needs {CONFIG_FILE} and {WEIGHTS_FILE}, as "
             "mm-milvus train writes them"

@@ -15,7 +15,7 @@ Importing it loads no torch.
 from mm_milvus.late.build import BuildOptions, TokensReport, build_tokens, make_tokens, product_tokens
 from mm_milvus.late.codec import CODECS, CodecName
 from mm_milvus.late.maxsim import QueryTokens, joined, maxsim, maxsim_of
-from mm_milvus.late.place import home_of
+from mm_milvus.late.place import drop_tokens, has_tokens, home_of, next_command
 from mm_milvus.late.projection import (
     DIM,
     KIND,
@@ -39,12 +39,15 @@ __all__ = [
     "QueryTokens",
     "TokensReport",
     "build_tokens",
+    "drop_tokens",
+    "has_tokens",
     "home_of",
     "joined",
     "load_projection",
     "make_tokens",
     "maxsim",
     "maxsim_of",
+    "next_command",
     "product_tokens",
     "reranker_of",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +18,17 @@ from mm_milvus.late.codec import CODECS, Half, fit_residual
 from mm_milvus.late.lists import upload, version_of
 from mm_milvus.late.lock import exclusive
 from mm_milvus.late.place import home_of
-from mm_milvus.late.projection import load_projection
-from mm_milvus.late.store import Build, Manifest, current_build, open_build, start_build
+from mm_milvus.late.projection import KIND, load_projection
+from mm_milvus.late.store import (
+    Build,
+    Manifest,
+    current_build,
+    open_build,
+    partial,
+    read_manifest,
+    start_build,
+    state_of,
+)
 from mm_milvus.media import MediaPolicy, MediaReader, load_pixels
 from mm_milvus.store import TokenLists
 
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
     from mm_milvus.late.codec import CodecName
     from mm_milvus.late.projection import Projection
     from mm_milvus.records import Hit
-    from mm_milvus.store import Collection, Stored
+    from mm_milvus.store import Collection
 
     Array = npt.NDArray[np.float32]
     Made = tuple[str, str, Array, Array]  # id, state, tokens of the text and of the picture
@@ -76,7 +84,7 @@ class BuildOptions:
 
 
 def build_tokens(
-    trained: str | os.PathLike[str],
+    trained: str | os.PathLike[str] | None,
     collection: Collection,
     encoder: Encoder,
     reader: MediaReader,
@@ -84,19 +92,20 @@ def build_tokens(
     options: BuildOptions,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> TokensReport:
-    """Makes the tokens in ``home`` those of the collection, by the projection in the folder ``trained``.
+    """Makes the tokens in ``home`` those of the collection, by the projection in the folder ``trained``, or by that of
+    the tokens that are there.
 
     A run that was killed goes on when it is repeated, and queries read the old tokens until a new build is complete.
     Raises FusionError, NotSupported (an encoder without token vectors, a Milvus without embedding lists), ConfigError,
     EncoderError and StoreError.
     """
     began = time.perf_counter()
-    projection, fingerprint = load_projection(trained)
+    projection, fingerprint = _projection(trained, home)
     collection.stamp.check_encoder(encoder.spec, collection.name)
     tokens = token_encoder(encoder)
     projection.check(tokens)
     lists = TokenLists(collection, projection.config.dim) if options.in_milvus else None
-    states = {row.id: _state(row) for row in collection.scan()}
+    states = {row.id: state_of(row) for row in collection.scan()}
     if not states:
         raise ConfigError(f"{collection.name!r} has no products")
     maker = _Maker(projection, collection, tokens, reader)
@@ -134,8 +143,21 @@ def build_tokens(
     )  # fmt: skip
 
 
+def _projection(trained: str | os.PathLike[str] | None, home: Path) -> tuple[Projection, str]:
+    """The projection in ``trained``, else that of the tokens in ``home``, and its fingerprint."""
+    if trained is not None:
+        return load_projection(trained)
+    folder = current_build(home)
+    if folder is None:
+        raise ConfigError(
+            f"there are no token vectors in {str(home)!r} yet: say by which reranker to make them, mm-milvus tokens "
+            f"FOLDER being what mm-milvus train --fusion {KIND} has written"
+        )
+    return load_projection(folder)[0], read_manifest(folder).projection
+
+
 def make_tokens(
-    trained: str | os.PathLike[str],
+    trained: str | os.PathLike[str] | None = None,
     shop: Settings | None = None,
     *,
     codec: CodecName | None = None,
@@ -145,6 +167,7 @@ def make_tokens(
 ) -> TokensReport:
     """``build_tokens`` for the collection of ``shop``; without it ``mm-milvus.toml`` and ``MM_MILVUS_*`` count.
 
+    Without ``trained`` the tokens that there are become those of the products as they are now.
     See ``BuildOptions`` for the options.
     """
     from mm_milvus.config import load_settings
@@ -152,20 +175,16 @@ def make_tokens(
     from mm_milvus.store import Store
 
     shop = shop or load_settings()
-    load_projection(trained)  # what is no such folder shows before anything is opened
+    home = home_of(shop)
+    _projection(trained, home)  # what is no such folder shows before anything is opened
     policy = MediaPolicy(allow_private_hosts=shop.allow_private_hosts)
     with Store(shop) as store, MediaReader(policy) as reader:
         collection = store.open(shop.collection)
         name = collection.stamp.encoder_name(shop.encoder, shop.collection)
         encoder = load_encoder(name, device=shop.device, dtype=shop.dtype, compile=shop.compile)
-        home, options = home_of(shop), BuildOptions(codec, rebuild, in_milvus)
+        options = BuildOptions(codec, rebuild, in_milvus)
         with exclusive(home):
             return build_tokens(trained, collection, encoder, reader, home, options, progress)
-
-
-def _state(row: Stored) -> str:
-    """Changes with what the product's tokens are made of."""
-    return hashlib.blake2b(f"{row.image_hash}\0{row.text_hash}".encode(), digest_size=8).hexdigest()
 
 
 def _has(build: Build, id: str, state: str) -> bool:
@@ -235,8 +254,9 @@ class _Maker:
         self.encoded += len(ids)
         self.unreadable += len(failed)
         project = self._projection
+        made_of = states | {id: partial(states[id]) for id in failed}
         return [
-            (hit.id, "" if hit.id in failed else states[hit.id], project.text(text), project.image(image))
+            (hit.id, made_of[hit.id], project.text(text), project.image(image))
             for hit, text, image in zip(hits, texts, images, strict=True)
         ]
 

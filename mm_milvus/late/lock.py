@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.late.store import LOCK
 
 __all__ = ["exclusive"]
 
@@ -20,7 +21,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("wb") as file:
+    with (folder / LOCK).open("wb") as file:
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except OSError as error:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mm_milvus.errors import FusionError
-from mm_milvus.files import replace_file
+from mm_milvus.files import kind_of, replace_file
 from mm_milvus.fusion import normalise
 
 if TYPE_CHECKING:
@@ -134,6 +134,11 @@ def load_projection(folder: str | os.PathLike[str]) -> tuple[Projection, str]:
     try:
         described, content = ((path / name).read_bytes() for name in (CONFIG_FILE, WEIGHTS_FILE))
     except OSError as error:
+        if (kind := kind_of(path)) is not None and kind != KIND:
+            raise FusionError(
+                f"{str(folder)!r} is a trained fusion ({kind}), not a reranker: mm-milvus ingest CATALOG --fusion "
+                f"{folder}, or to compare it, mm-milvus eval QUERIES --compare default,{folder}"
+            ) from error
         raise FusionError(
             f"there is no trained late interaction in {str(folder)!r}: it needs {CONFIG_FILE} and {WEIGHTS_FILE}, as "
             f"mm-milvus train --fusion {KIND} writes them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from mm_milvus.encoders import token_encoder
 from mm_milvus.errors import ConfigError, FusionError
 from mm_milvus.late.lists import scores_of, version_of
 from mm_milvus.late.maxsim import QueryTokens, joined, maxsim_of
-from mm_milvus.late.place import home_of
+from mm_milvus.late.place import home_of, next_command
 from mm_milvus.late.projection import KIND
-from mm_milvus.late.store import Build, current_build, open_build, stamp_of
+from mm_milvus.late.store import Build, current_build, open_build, stamp_of, state_of
 from mm_milvus.media import load_pixels
 from mm_milvus.records import Reranked
 from mm_milvus.search.compose import weigh
@@ -48,7 +48,8 @@ def reranker_of(
     """The reranker of this name. Raises ConfigError for one that there is not."""
     if name != KIND:
         raise ConfigError(f"rerank is a function of the query and its hits, or {KIND!r}, not {name!r:.80}")
-    return LateInteraction(home_of(settings), collection, encoder, reader)
+    command = next_command(settings, "tokens")
+    return LateInteraction(home_of(settings), collection, encoder, reader, command)
 
 
 class LateInteraction:
@@ -56,8 +57,9 @@ class LateInteraction:
 
     The tokens of a product are those of its text and of its first picture; those of a signal are its words, the
     patches of its picture, or what is stored of the product that it names. See ``maxsim.joined`` for the weights.
-    A hit without tokens (new, or with nothing that has any) gets the mean score of the others, which is what is
-    expected of an unknown product; where no hit has any, all keep the score that they came with.
+    A hit without tokens (new, or with nothing that has any), or with those of a text or a picture that has changed
+    since, gets the mean score of the others, which is what is expected of an unknown product; where no hit has any,
+    all keep the score that they came with.
     """
 
     def __init__(
@@ -66,8 +68,11 @@ class LateInteraction:
         collection: Collection,
         encoder: Callable[[], Encoder],
         reader: Callable[[], MediaReader],
+        command: str = "mm-milvus tokens",
     ) -> None:
+        """``command`` makes the tokens current, and is told where they are not."""
         self._home = home
+        self._command = command
         self._collection = collection
         self._load_encoder = encoder
         self._reader = reader
@@ -81,29 +86,65 @@ class LateInteraction:
         encoder, or damaged), NotSupported (the encoder has no tokens), MediaError.
         """
         build = self._opened()
-        tokens = self.query_tokens(query, build)
         ids = [hit.id for hit in hits]
+        named = [signal_text(signal) for signal in query.signals if signal.kind == "id"]
+        current = self._current(build, [*ids, *named])
+        tokens = self._query_tokens(query, build, current)
         explain: dict[str, Any] = {"rerank": KIND, "rerank_tokens": len(tokens.vectors)}
+        scores = np.full(len(ids), -np.inf)
+        places = [place for place, id in enumerate(ids) if id in current]
+        compared = [ids[place] for place in places]
         if self._lists is not None:
-            scores = scores_of(tokens, self._lists, ids).astype(np.float64)
             explain["rerank_by"] = self._lists.name
-        else:
-            scores = maxsim_of(tokens, *build.tokens(ids)).astype(np.float64)
+        if compared and self._lists is not None:
+            scores[places] = scores_of(tokens, self._lists, compared)
+        elif compared:
+            scores[places] = maxsim_of(tokens, *build.tokens(compared))
         some = np.isfinite(scores)
         expected = float(scores[some].mean()) if some.any() else None
         first = np.array([hit.score for hit in hits])
         scores = np.where(some, scores, first if expected is None else expected)
         if not some.all():
             explain["rerank_without_tokens"] = int((~some).sum())
-        return Reranked(scores.tolist(), explain)
+        new = sum(id not in build.entries for id in ids)
+        old = len(ids) - len(compared) - new
+        if old:
+            explain["rerank_old_tokens"] = old
+        lost = [id for id in named if id not in current]
+        return Reranked(scores.tolist(), explain, tuple(self._notices(new, old, len(ids), lost)))
 
-    def query_tokens(self, query: Query, build: Build) -> QueryTokens:
-        """All tokens of the query with what they count."""
+    def _current(self, build: Build, ids: Sequence[str]) -> set[str]:
+        """The ids of products whose tokens are those of their text and picture as these are stored now."""
+        rows = self._collection.stored(ids, self._collection.consistency)
+        return {
+            id
+            for id, row in rows.items()
+            if (entry := build.entries.get(id)) is not None and entry.is_of(state_of(row))
+        }
+
+    def _notices(self, new: int, old: int, all: int, lost: Sequence[str]) -> Iterator[str]:
+        if new or old:
+            lacking = ((new, "without token vectors"), (old, "with outdated ones"))
+            told = " and ".join(f"{count:,} {how}" for count, how in lacking if count)
+            yield (
+                f"of {all:,} products that were compared again, {told} got the mean score of the others; make them "
+                f"current with {self._command}"
+            )
+        for id in lost:
+            yield f"{id!r} has no current token vectors, and counted for nothing; make them with {self._command}"
+
+    def _query_tokens(self, query: Query, build: Build, current: Container[str]) -> QueryTokens:
+        """All tokens of the query with what they count; a product that is not among the ``current`` has none."""
         if any(signal.kind == "vector" for signal in query.signals):
             raise ConfigError(f"{KIND} compares words, pictures and products; a vector has no tokens")
         encoder = self._encoder(build)
         signals = weigh(query.signals, encoder.spec.weights)
-        found = joined([(self._tokens(signal, encoder, build), signal.weight or 0.0) for signal in signals])
+        known = [s for s in signals if s.kind != "id" or signal_text(s) in current]
+        found = joined([(self._tokens(signal, encoder, build), signal.weight or 0.0) for signal in known])
+        if found is None and len(known) < len(signals):
+            raise ConfigError(
+                f"the products that this query names have no current token vectors; make them with {self._command}"
+            )
         if found is None:
             raise ConfigError("the signals of this query have no tokens, or all of them the weight 0")
         return found
@@ -140,7 +181,7 @@ class LateInteraction:
             token_encoder(self._load_encoder())  # one that has no tokens says so first
             raise ConfigError(
                 f"there are no token vectors of {self._collection.name!r} in {str(self._home)!r}: make them with "
-                f"mm-milvus tokens FOLDER --collection {self._collection.name}, FOLDER being what mm-milvus train "
+                f"{self._command.replace('tokens', 'tokens FOLDER', 1)}, FOLDER being what mm-milvus train "
                 f"--fusion {KIND} has written"
             )
         try:

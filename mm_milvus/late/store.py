@@ -11,8 +11,10 @@ is not named, and nothing that is read ever changes. Of a product in several seg
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,15 +32,31 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mm_milvus.late.codec import Codec
+    from mm_milvus.store import Stored
 
     Array = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int64]
 
-__all__ = ["Build", "Entry", "Manifest", "current_build", "open_build", "start_build"]
+__all__ = [
+    "LOCK",
+    "Build",
+    "Entry",
+    "Manifest",
+    "current_build",
+    "open_build",
+    "partial",
+    "read_manifest",
+    "remove_builds",
+    "start_build",
+    "state_of",
+]
 
 CURRENT = "current"
+LOCK = "lock"  # see ``lock``
 MANIFEST = "manifest.json"
 _VERSION = 1
+_PARTIAL = "!"  # before the state of a product of which something could not be encoded
+_NAME = re.compile(r"[0-9a-f]+-[a-z0-9]+-\d+")  # of a build, see Manifest.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +82,21 @@ class Entry:
     start: int
     texts: int
     images: int
-    state: str  # of the product when they were made; "" where something of it could not be encoded
+    state: str  # of the product when they were made, see ``state_of`` and ``partial``
+
+    def is_of(self, state: str) -> bool:
+        """Whether these are the tokens of a product in that state, as far as it could be encoded."""
+        return self.state.removeprefix(_PARTIAL) == state
+
+
+def state_of(row: Stored) -> str:
+    """Changes with what a product's tokens are made of: its pictures and its embedded text."""
+    return hashlib.blake2b(f"{row.image_hash}\0{row.text_hash}".encode(), digest_size=8).hexdigest()
+
+
+def partial(state: str) -> str:
+    """The state of a product of which something could not be encoded: to be tried again."""
+    return _PARTIAL + state
 
 
 class Build:
@@ -203,8 +235,26 @@ def current_build(home: Path) -> Path | None:
         return None
 
 
-def open_build(folder: Path) -> Build:
-    """Raises FusionError for what is missing, damaged or of a newer version."""
+def remove_builds(home: Path) -> bool:
+    """Removes all token vectors in ``home``, and whether there were any. What is not ours stays, and so does a folder
+    that holds such. Raises OSError.
+    """
+    if not home.is_dir():
+        return False
+    ours = [path for path in home.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)]
+    (home / CURRENT).unlink(missing_ok=True)  # first: a query then finds none, and not half of them
+    for path in ours:
+        shutil.rmtree(path)
+    (home / LOCK).unlink(missing_ok=True)
+    for folder in (home, home.parent):
+        if any(folder.iterdir()):
+            break
+        folder.rmdir()
+    return bool(ours)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises FusionError for one that is missing, damaged or of a newer version."""
     try:
         values = json.loads((folder / MANIFEST).read_bytes())
         manifest = Manifest(**values | {"segments": tuple(values["segments"])})
@@ -212,6 +262,12 @@ def open_build(folder: Path) -> Build:
         raise FusionError(f"the token vectors in {str(folder)!r} are damaged: {error}") from error
     if manifest.version > _VERSION:
         raise FusionError(f"the token vectors in {str(folder)!r} are of a newer version; upgrade mm-milvus")
+    return manifest
+
+
+def open_build(folder: Path) -> Build:
+    """Raises FusionError for what is missing, damaged or of a newer version."""
+    manifest = read_manifest(folder)
     projection, _ = load_projection(folder)
     return Build(folder, manifest, projection, load_codec(manifest.codec, projection.config.dim, folder))
 

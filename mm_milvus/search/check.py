@@ -29,6 +29,10 @@ _CHOICES = {
     "strategy": ("average_vector", "best_score"),
     "composition": ("sum", "product", "slerp"),
 }
+_JOINS = {
+    "product": "multiplies words with pictures or products",
+    "slerp": "goes from a picture to words",
+}
 _NUMBERS = (FieldType.INT64, FieldType.DOUBLE)
 _BOOSTED = {
     "multiply": _NUMBERS,
@@ -81,6 +85,8 @@ def _check_signals(query: Query) -> None:
         )
     if query.composition != "sum" and (query.strategy == "best_score" or query.min_score is not None):
         raise ConfigError("min_score and the strategy 'best_score' go with the composition 'sum'")
+    if query.composition != "sum" and {signal.kind for signal in query.signals} == {"text"}:
+        raise ConfigError(f"the composition {query.composition!r} {_JOINS[query.composition]}; give both")
     if query.composition != "sum" and query.signals and not by_vector:
         raise ConfigError(f"the composition {query.composition!r} is one of vectors: take the mode 'vector'")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +74,31 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     if "image" in kinds or words_alone:
         explain["bridge"] = round(bridge.used, 6)
     centred = parts.centred(total)
-    if query.composition == "product" and not (centred and centred.words.any() and centred.others.any()):
-        raise ConfigError(
-            "the composition 'product' multiplies words with pictures or products, of a collection with the fusion "
-            "'blocks'; give both"
-        )
+    if query.composition == "product":
+        _check_product(centred, kinds, collection)
     rescored = query.composition == "product" or (
         centred is not None and not words_alone and parts.worth_rescoring
     )
     return Composed(
         vector / np.float32(total), explain, centred, query.composition, rescored, parts.alone(vector)
     )
+
+
+def _check_product(centred: Centred | None, kinds: Container[str], collection: Collection) -> None:
+    """Raises ConfigError where there is nothing to multiply."""
+    if "vector" in kinds:
+        raise ConfigError(
+            "the composition 'product' multiplies words with pictures or products; a vector is neither"
+        )
+    if centred is None:
+        fusion = collection.stamp.fusion
+        fused = "a trained head" if fusion == "head" else f"the fusion {fusion!r}"
+        raise ConfigError(
+            f"the composition 'product' needs pictures and texts side by side, in a collection of the fusion 'blocks'; "
+            f"{collection.name!r} is fused by {fused}"
+        )
+    if not (centred.words.any() and centred.others.any()):
+        raise ConfigError("the composition 'product' multiplies words with pictures or products; give both")
 
 
 def _is_weight(value: object) -> bool:

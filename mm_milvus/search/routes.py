@@ -53,6 +53,7 @@ class Ranking:
     complete: bool
     explain: Mapping[str, Any] = field(default_factory=dict)
     sound: bool = True  # the page that was asked for is what larger pools would give
+    notices: tuple[str, ...] = ()  # of the reranker
 
 
 def by_score(found: Candidate | Hit) -> tuple[float, str]:

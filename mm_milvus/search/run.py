@@ -115,7 +115,7 @@ class Searcher:
         took_ms = (time.perf_counter() - started) * 1000
         return Page(
             tuple(hits), total, took_ms, query.limit, query.offset, exact, facets, cursor,
-            ranking.explain if query.explain else {},
+            ranking.explain if query.explain else {}, ranking.notices,
         )  # fmt: skip
 
     def _filter(self, query: Query) -> Filter | None:
@@ -274,9 +274,10 @@ class Searcher:
         )
         hits = self._hits(replace(query, fields=None), first)
         given: Any = query.rerank(query, list(hits)) if callable(query.rerank) and hits else []
-        explain = ranking.explain
+        explain, notices = ranking.explain, ranking.notices
         if isinstance(given, Reranked):
-            given, explain = given.scores, {**explain, **given.explain}
+            explain, notices = {**explain, **given.explain}, tuple(given.notices)
+            given = given.scores
         try:
             scores = np.array(given, np.float64)
         except (TypeError, ValueError):
@@ -295,7 +296,9 @@ class Searcher:
             )
             for candidate in known
         ]
-        return replace(ranking, candidates=[*sorted(found, key=by_score), *others], explain=explain)
+        return replace(
+            ranking, candidates=[*sorted(found, key=by_score), *others], explain=explain, notices=notices
+        )
 
     def _facets(
         self, query: Query, composed: Composed | None, filter: Filter | None, ranking: Ranking

@@ -311,9 +311,9 @@ class Collection:
         rows = {row["id"]: row for row in found}
         return [self._unpacker.hit(id, 1.0, rows[id], fields) for id in dict.fromkeys(ids) if id in rows]
 
-    def stored(self, ids: Sequence[str]) -> dict[str, Stored]:
+    def stored(self, ids: Sequence[str], consistency: str = "Strong") -> dict[str, Stored]:
         """Hashes and presence flags of the stored products among ``ids``."""
-        return {row["id"]: _journal(row) for row in self._look_up(ids, _JOURNAL)}
+        return {row["id"]: _journal(row) for row in self._look_up(ids, _JOURNAL, consistency)}
 
     def scan(self) -> Iterator[Stored]:
         """Hashes and presence flags of all stored rows, by rising id, a page in memory at a time.
@@ -404,14 +404,8 @@ class Collection:
 
 
 def _journal(row: Mapping[str, Any]) -> Stored:
-    return Stored(
-        row["id"],
-        row["has_image"],
-        row["has_text"],
-        row["mm_image_hash"],
-        row["mm_text_hash"],
-        row["mm_attributes_hash"],
-    )
+    hashes = row["mm_image_hash"], row["mm_text_hash"], row["mm_attributes_hash"]
+    return Stored(row["id"], row["has_image"], row["has_text"], *hashes)
 
 
 def _parts(items: list[str], size: int) -> Iterator[list[str]]:

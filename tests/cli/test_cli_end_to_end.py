@@ -303,7 +303,10 @@ def test_delete_and_drop(folder: Path, tmp_path: Path) -> None:
     assert "not a terminal, pass --yes" in run("delete", "--filter", "price > 1", expect=2).stderr
     assert "not a terminal, pass --yes" in run("drop", expect=2).stderr
     assert "--json asks no questions, pass --yes" in run("drop", "--json", expect=2).stderr
-    assert run("drop", "--yes").stdout == "dropped products with 3 products\n"
+    conflict = run("drop", "other", "--collection", "products", "--yes", expect=2).stderr
+    assert "'other' and --collection 'products' are two collections; give one" in conflict
+    assert "there is no collection 'sku_1'" in run("drop", "sku_1", "--yes", expect=25).stderr
+    assert run("drop", "products", "--yes").stdout == "dropped products with 3 products\n"
     assert run("info", expect=25).stdout == ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from mm_milvus_cli.demo_catalog import draw_catalog
+from mm_milvus_cli.eval_table import signed
 from mm_milvus_cli.main import cli
 
 from mm_milvus import Client
@@ -69,6 +70,40 @@ def test_a_person_sees_tables_and_what_was_left_out(run: Run, monkeypatch: pytes
     assert "  line 6: nothing says what is relevant" in shown
     assert "1 relevant product not in products, never to be found: nowhere" in shown
     assert "differences to default" in shown
+
+
+def test_lines_left_out_that_are_not_shown_are_pointed_to(run: Run, demo: Path) -> None:
+    lines = ['{"query": "red mug", "relevant": ["mug-red-1"]}', *("bad" for _ in range(8))]
+    (demo / "bad.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    page = demo / "bad.html"
+    shown = run("--html", str(page), file="bad.jsonl").stdout
+    told = "... and 5 more: --json has all of them, in `rejected`"
+    lines = shown.partition("8 lines left out\n")[2].splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == ["  line 2", "  line 3", "  line 4"]
+    assert lines[3] == f"  {told}"
+    assert told in page.read_text(encoding="utf-8")
+    assert len(json.loads(run("--json", file="bad.jsonl").stdout)["rejected"]) == 8
+
+
+def test_a_variant_that_says_nothing_to_some_queries_is_told_so(run: Run) -> None:
+    shown = run("--compare", "default,composition=product", "--metrics", "MRR").stdout
+    assert "composition=product says nothing to 3 of them, which are asked without the option" in shown
+    assert "cannot answer" not in shown
+    told = json.loads(run("--compare", "default,composition=product", "--json").stdout)
+    assert [variant["not_applicable"] for variant in told["variants"]] == [0, 3]
+    assert [variant["encoder"] for variant in told["variants"]] == ["offline", "offline"]
+    for query in told["queries"]:
+        if query["query"].keys() != {"text", "image"}:
+            assert query["found"]["composition=product"] == query["found"]["default"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "shown"),
+    [(0.0244, "+0.024"), (-0.2, "-0.200"), (0.0, "+0.000"), (0.0004, "+0.0004"), (-0.00004, "-0.00004"),
+     (0.0005001, "+0.001"), (1e-17, "+0.000"), (-1e-9, "+0.000")],
+)  # fmt: skip
+def test_a_small_difference_does_not_look_like_none(difference: float, shown: str) -> None:
+    assert signed(difference) == shown
 
 
 def test_a_narrow_terminal_gets_a_row_for_each_metric(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +193,7 @@ def test_tuning_looks_as_deep_as_the_evaluation(run: Run, demo: Path) -> None:
     ("args", "code", "message"),
     [
         (["--metrics", "foo"], 2, "there is no metric 'foo'; there are nDCG@10, MRR"),
-        (["--compare", "best"], 2, "there is no variant 'best'; write vector"),
+        (["--compare", "best"], 2, "there is no variant 'best'; write default, vector"),
         (["--compare", "sum"], 7, "the fusion 'sum' needs pictures and texts in one space"),
         (["--compare", "collection=other"], 25, "other"),
         (["--depth", "0"], 2, "0 is not in the range"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -67,7 +69,7 @@ def products(tmp_path: Path) -> dict[str, Hit]:
 
 
 def page(found: Evaluation, products: dict[str, Hit]) -> Parsed:
-    return _parsed(render_report(found, f"queries {HOSTILE}", products))
+    return _parsed(render_report(found, f"queries {HOSTILE}", products, date(2026, 3, 1)))
 
 
 def test_nothing_foreign_becomes_markup(products: dict[str, Hit]) -> None:
@@ -95,7 +97,7 @@ def test_right_products_are_marked_and_ranked(products: dict[str, Hit]) -> None:
 
 
 def test_the_worst_queries_come_first_and_not_all(products: dict[str, Hit]) -> None:
-    found = evaluation(*(judged(n / 20, qid=f"query {n}") for n in reversed(range(20))))
+    found = evaluation(*(judged(n / 21, qid=f"query {n}") for n in reversed(range(20))))
     articles = page(found, products).all("article")
     assert len(articles) == 12
     assert [f"query {n}" in article.text for n, article in enumerate(articles)] == [True] * 12
@@ -117,3 +119,26 @@ def test_tables_and_lines(products: dict[str, Hit]) -> None:
 
 def test_products_shown_are_those_of_the_worst() -> None:
     assert products_shown(evaluation(judged(0.5))) == ["good", "gone", "x"]
+
+
+def test_what_is_found_as_it_should_be_is_not_among_the_worst(products: dict[str, Hit]) -> None:
+    found = evaluation(judged(0.5, qid="half"), judged(1.0, qid="whole", found=("good", "gone")))
+    assert [article.text for article in page(found, products).all("article") if "whole" in article.text] == []
+    assert len(page(found, products).all("article")) == 1
+    right = evaluation(judged(1.0))
+    assert page(right, products).all("article") == [] and products_shown(right) == []
+    assert "all queries are at 1.000" in [
+        none.text for none in page(right, products).all("p", **{"class": "none"})
+    ]
+
+
+def test_the_page_names_encoders_and_its_day(products: dict[str, Hit]) -> None:
+    found = evaluation(judged(0.5))
+    variants = [replace(variant, encoder="offline") for variant in found.variants]
+
+    def header(*variants: VariantResult) -> str:
+        return page(replace(found, variants=variants), products).all("header")[0].text
+
+    assert "encoder offline" in header(*variants) and "2026-03-01" in header(*variants)
+    other = replace(variants[1], collection="clip", encoder="tiny-clip")
+    assert "encoder of products: offline · encoder of clip: tiny-clip" in header(variants[0], other)

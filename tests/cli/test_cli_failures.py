@@ -112,7 +112,10 @@ def test_an_exception_that_nobody_planned_keeps_its_traceback() -> None:
 def test_a_wrong_use_exits_with_2_and_says_what_is_wrong(args: list[str], message: str) -> None:
     done = CliRunner().invoke(cli, args)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert message in " ".join(done.stderr.split())
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    named = args[0] if args[0] in cli.commands else ""
+    assert done.stderr.endswith(f" (see {' '.join(('cli', named)).strip()} --help)\n")
     as_json = CliRunner().invoke(cli, [*args, "--json"])
     assert as_json.exit_code == 2
     assert json.loads(as_json.stdout)["exit_code"] == 2
@@ -158,6 +161,21 @@ def test_a_reader_that_leaves_early_is_no_error_worth_a_message() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_control_c_while_a_command_that_is_done_ends_brings_no_traceback() -> None:
+    """As of a library that cleans up for a while."""
+    slow = (
+        "import atexit, os, signal, time\n"
+        "atexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(30)))\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", slow + PROGRAM[-1], "--version"],
+        capture_output=True, text=True, timeout=25, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
+    assert done.stdout.startswith("mm-milvus ")
 
 
 def test_control_c_ends_a_running_command_with_130(tmp_path: Path) -> None:

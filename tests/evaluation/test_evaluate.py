@@ -144,6 +144,16 @@ def test_a_variant_that_answers_nothing_is_an_error(shop: Client, mixed: list[Qu
         evaluate(shop, mixed, compare=["text", "text"])
 
 
+def test_queries_that_a_variant_is_not_for_do_not_hide_that_it_answers_no_other(
+    shop: Client, mixed: list[Question]
+) -> None:
+    message = "the variant 'composition=slerp' answers none of the queries that it is for: .*a joint space"
+    with pytest.raises(ConfigError, match=message):
+        evaluate(shop, mixed, compare=["default", "composition=slerp"])
+    found = evaluate(shop, mixed[:3], compare=["default", "composition=slerp"])
+    assert (found.variants[1].not_applicable, found.variants[1].unanswered) == (3, 0)
+
+
 def test_the_depth_is_what_the_metrics_need(shop: Client, mixed: list[Question]) -> None:
     asked = mixed[:1]
     assert evaluate(shop, asked, metrics=["R@50"]).depth == 100

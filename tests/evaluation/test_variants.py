@@ -80,14 +80,52 @@ def test_parts_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", ";", "vektor", "text:rrf", "hybrid:best", "alpha=2", "alpha=x", "alpha=", "bridge=-1", "image=-1", "image=nan",
-     "rrf_k=0", "rrf_k=1.5", "colour=1", "collection=", "composition=mean", "vector;;text", "vector=1"],
-)  # fmt: skip
-def test_what_is_no_variant_is_told_with_examples(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"hybrid:rrf|takes a number") as told:
+    "text", ["", ";", "vektor", "text:rrf", "hybrid:best", "colour=1", "vector;;text", "vector=1"]
+)
+def test_what_is_no_variant_is_told_with_all_that_there_are(text: str) -> None:
+    with pytest.raises(ConfigError) as told:
         parse_variant(text)
+    for key in (
+        "hybrid:rrf",
+        "alpha=",
+        "rrf_k=",
+        "bridge=",
+        "composition=",
+        "rerank=",
+        "rerank_size=",
+        "heads/NAME",
+    ):
+        assert key in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((f"alpha={value}", "alpha is a number from 0 to 1, got") for value in ("2", "3", "x", "", "nan")),
+        ("bridge=-1", "bridge is a number from 0 to 1, got '-1'"),
+        *(
+            (f"image={value}", "image is a weight, which is a number of at least 0")
+            for value in ("-1", "inf")
+        ),
+        *(
+            (f"rrf_k={value}", "rrf_k is a whole number from 1 to 1,000, got")
+            for value in ("0", "1.5", "1001")
+        ),
+        ("rerank_size=0", "rerank_size is a whole number from 1 to 1,000, got '0'"),
+        ("rerank=foo", "rerank is late-interaction, got 'foo'"),
+        ("composition=mean", "composition is sum, product or slerp, got 'mean'"),
+        ("collection=", "collection is the name of a collection, got ''"),
+    ],
+)
+def test_a_bad_value_is_told_with_those_that_there_are(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_variant(text)
+
+
+def test_the_products_that_are_compared_again_are_counted() -> None:
+    asked = parse_variant("rerank=late-interaction;rerank_size=10").query(WORDS, 20)
+    assert (asked.rerank, asked.rerank_size) == ("late-interaction", 10)
 
 
 QUESTIONS = [
@@ -141,6 +179,38 @@ def test_an_option_that_says_nothing_to_a_question_is_none() -> None:
     product = Question("5", (Signal("id", "a"),), {"b": 1})
     assert query("bridge=0.5", product) == {"signals": [("id", None)]}
     assert query("bridge=0.5", PICTURE) == {"signals": [("image", None)], "bridge": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "suited"),
+    [
+        ("default", (WORDS, PICTURE, MIXED)),
+        ("hybrid", (WORDS, PICTURE, MIXED)),
+        ("composition=product", (MIXED,)),
+        ("composition=slerp;vector", (MIXED,)),
+        ("composition=sum", (WORDS, PICTURE, MIXED)),
+        ("alpha=.3", (WORDS,)),
+        ("hybrid:rrf", (WORDS, MIXED)),
+        ("bridge=0", (WORDS, PICTURE, MIXED)),
+        ("image=.7;text=.3", (MIXED,)),
+        ("text", (WORDS, PICTURE, MIXED)),  # it cannot answer a picture, which is another matter
+    ],
+)
+def test_what_a_variant_says_something_to(text: str, suited: tuple[Question, ...]) -> None:
+    variant = parse_variant(text)
+    assert [variant.suits(question) for question in (WORDS, PICTURE, MIXED)] == [
+        question in suited for question in (WORDS, PICTURE, MIXED)
+    ]
+
+
+def test_where_a_composition_says_nothing_the_question_is_asked_without_it() -> None:
+    assert query("composition=product", WORDS) == query("default", WORDS)
+    assert query("composition=product;vector", WORDS) == query("vector", WORDS)
+    assert query("composition=product", PICTURE) == query("default", PICTURE)
+    assert query(
+        "composition=slerp", Question("6", (Signal("id", "a"), Signal("text", "red")), {"b": 1})
+    ) == {"signals": [("id", None), ("text", None)]}
+    assert query("composition=product", MIXED)["composition"] == "product"
 
 
 def test_two_fusions_are_no_variant() -> None:

@@ -6,7 +6,7 @@ No server that has them can run here: its place takes one that notes what it is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from mm_milvus.late import LateInteraction, QueryTokens, home_of, make_tokens, m
 from mm_milvus.late.lists import scores_of, upload, version_of
 from mm_milvus.late.store import Build, current_build, open_build
 from mm_milvus.media import MediaReader
-from mm_milvus.store import Store, TokenLists
+from mm_milvus.store import Store, Stored, TokenLists
 from mm_milvus.store.capabilities import Capabilities
 from mm_milvus.store.collection import Collection
 
@@ -73,9 +73,14 @@ def test_a_reranker_asks_the_server_where_it_holds_the_same_tokens(
 
 
 def replaced(own: Collection, lists: TokenLists) -> Collection:
-    """The same collection on the server of ``lists``."""
+    """The same collection on the server of ``lists``, which has no products of its own."""
     capabilities = Capabilities.of("2.6.4", lite=False)
-    return Collection(lists._link, own.name, own.stamp, capabilities, lists._settings, "")
+
+    class Served(Collection):
+        def stored(self, ids: Sequence[str], consistency: str = "Strong") -> dict[str, Stored]:
+            return own.stored(ids, consistency)
+
+    return Served(lists._link, own.name, own.stamp, capabilities, lists._settings, "")
 
 
 def test_the_collection_is_one_of_lists(served: tuple[ListServer, TokenLists], build: Build) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from mm_milvus_cli.main import cli
 from mm_milvus_cli.progress import Phases
 
@@ -16,11 +17,15 @@ from mm_milvus import Client, Query, Settings, Signal
 from mm_milvus.encoders import load_encoder, token_encoder
 from mm_milvus.encoders.pixels import rgb_array
 from mm_milvus.errors import ConfigError, FusionError, NotSupported
+from mm_milvus.evaluation import parse_variant
+from mm_milvus.evaluation.run import opened
+from mm_milvus.fusion import load_head
 from mm_milvus.late import TokensReport, home_of, load_projection, make_tokens
 from mm_milvus.late.lock import exclusive
 from mm_milvus.late.store import current_build, open_build
 
 from ..encoders import tiny_models
+from ..fusion.heads import random_head
 from . import shops
 
 
@@ -84,20 +89,115 @@ def test_only_what_changed_is_encoded_again(shop: Settings, trained: Path, tmp_p
     with Client(config=shop) as client:
         client.ingest(catalog, sync=True, max_delete_rate=1.0)
         page = client.query("chair", rerank="late-interaction", explain=True)
-    assert page.explain["rerank_without_tokens"] == 1
+    assert page.explain["rerank_without_tokens"] == 2
+    assert page.explain["rerank_old_tokens"] == 1
     scores = {hit.id: hit.score for hit in page.hits}
-    assert scores.pop("new") == pytest.approx(np.mean(list(scores.values())))
+    new, changed = scores.pop("new"), scores.pop("shirt")
+    assert new == changed == pytest.approx(np.mean(list(scores.values())))
+    assert page.notices == (
+        "of 6 products that were compared again, 1 without token vectors and 1 with outdated ones got the mean score "
+        f"of the others; make them current with mm-milvus tokens --uri {shop.uri}",
+    )
     report = make_tokens(trained, shop)
     # The pictures moved with the catalog, and are the same: their hashes are not those of their paths.
     assert counted(report) == (6, 2, 4)
     with Client(config=shop) as client:
         page = client.query("chair", rerank="late-interaction", explain=True)
         fresh = shop.replace(token_vectors=tmp_path / "fresh")
-    assert "rerank_without_tokens" not in page.explain
+    assert "rerank_without_tokens" not in page.explain and page.notices == ()
     make_tokens(trained, fresh)
     with Client(config=fresh) as client:
         again = client.query("chair", rerank="late-interaction")
     assert [(hit.id, hit.score) for hit in again.hits] == [(hit.id, hit.score) for hit in page.hits]
+
+
+def test_a_changed_product_is_not_compared_by_its_old_tokens(
+    shop: Settings, trained: Path, tmp_path: Path
+) -> None:
+    """Neither where it is a candidate nor where it is what the query asks by; a changed price changes nothing."""
+    make_tokens(trained, shop)
+    rows = [*shops.ROWS[:3], ("tea", "wooden chair", None), *shops.ROWS[4:]]
+    with Client(config=shop) as client:
+        before = {hit.id: hit.score for hit in client.query("green tea", rerank="late-interaction")}
+        assert max(before, key=before.__getitem__) == "tea"
+        client.ingest(shops.write_catalog(tmp_path / "later", rows))
+        page = client.query("green tea", rerank="late-interaction", explain=True)
+        after = {hit.id: hit.score for hit in page.hits}
+        others = [score for id, score in after.items() if id != "tea"]
+        assert after["tea"] == pytest.approx(np.mean(others))
+        assert page.explain["rerank_old_tokens"] == page.explain["rerank_without_tokens"] == 1
+        with pytest.raises(
+            ConfigError, match="have no current token vectors; make them with mm-milvus tokens"
+        ):
+            client.query(id="tea", rerank="late-interaction")
+        both = client.query("bag", id="tea", rerank="late-interaction")
+        assert both.notices[-1].startswith("'tea' has no current token vectors, and counted for nothing")
+        alone = {hit.id: hit.score for hit in client.query("bag", rerank="late-interaction")}
+        scores = {hit.id: hit.score for hit in both}
+        assert "bag" in scores and "tea" not in scores
+        assert {id: scores[id] for id in scores if id in alone} == pytest.approx(
+            {id: alone[id] for id in scores if id in alone}
+        )
+        assert counted(make_tokens(None, shop)) == (6, 1, 5)
+        assert client.query(id="tea", rerank="late-interaction").notices == ()
+    priced = tmp_path / "later" / "catalog.jsonl"
+    lines = [json.loads(line) | {"price": 3} for line in priced.read_text(encoding="utf-8").splitlines()]
+    priced.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with Client(config=shop) as client:
+        assert client.ingest(priced).written == 6
+        assert client.query("green tea", rerank="late-interaction").notices == ()
+
+
+def test_tokens_are_made_current_without_naming_the_reranker(
+    shop: Settings, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no token vectors in .* yet: say by which reranker"):
+        make_tokens(shop=shop)
+    first = make_tokens(trained, shop)
+    again = make_tokens(shop=shop)
+    assert (counted(again), again.folder) == ((6, 0, 6), first.folder)
+    renamed = json.loads((Path(first.folder) / "config.json").read_text(encoding="utf-8"))
+    (Path(first.folder) / "config.json").write_text(json.dumps(renamed), encoding="utf-8")  # other blanks
+    assert make_tokens(shop=shop).folder == first.folder
+    assert counted(make_tokens(shop=shop, rebuild=True)) == (6, 6, 0)
+
+
+def test_a_collection_takes_its_tokens_along(shop: Settings, trained: Path, encoder: str) -> None:
+    make_tokens(trained, shop)
+    home = home_of(shop)
+    other = home.parent / "other" / "note.txt"
+    other.parent.mkdir()
+    other.write_text("not ours", encoding="utf-8")
+    (home / "note.txt").write_text("not ours", encoding="utf-8")
+    with Client(config=shop) as client:
+        client.drop()
+    assert [path.name for path in home.iterdir()] == ["note.txt"]
+    (home / "note.txt").unlink()
+    settings = shop.replace(collection="second")
+    with Client(config=settings) as client:
+        client.ingest(shops.write_catalog(Path(shop.uri).parent / "again"))
+        make_tokens(trained, settings)
+        assert (home.parent / "second").is_dir()
+        other.unlink()
+        other.parent.rmdir()
+        home.rmdir()
+        client.drop()
+    assert not home.parent.exists()
+
+
+def test_a_copy_that_is_fused_anew_knows_its_tokens_to_be_current(
+    shop: Settings, trained: Path, encoder: str, tmp_path: Path
+) -> None:
+    make_tokens(trained, shop)
+    spec = load_encoder(encoder, device="cpu", dtype="float32").spec
+    sizes = {"image_dim": spec.image_dim, "text_dim": spec.text_dim}
+    head = random_head("linear", encoder=spec.name, revision=spec.revision, **sizes)  # type: ignore[arg-type]
+    head.save(tmp_path / "head")
+    variant = parse_variant(f"rerank=late-interaction;{tmp_path / 'head'}")
+    with Client(config=shop) as client, opened([variant], client) as pairs:
+        page = pairs[0].client.query("tea", rerank="late-interaction", explain=True)
+    assert pairs[0].client is not client
+    assert "rerank_without_tokens" not in page.explain and page.notices == ()
 
 
 def test_what_cannot_be_read_is_tried_again(shop: Settings, trained: Path, made: Path) -> None:
@@ -107,6 +207,8 @@ def test_what_cannot_be_read_is_tried_again(shop: Settings, trained: Path, made:
     try:
         report = make_tokens(trained, shop)
         assert (report.unreadable, report.without) == (1, 0)
+        with Client(config=shop) as client:  # it is compared by its text, which is current
+            assert client.query("silver watch", rerank="late-interaction").notices == ()
     finally:
         lost.write_bytes(content)
     assert counted(make_tokens(trained, shop)) == (6, 1, 5)
@@ -182,6 +284,18 @@ def test_one_line_says_what_is_missing(
         client.query("tea", rerank="late-interaction")
     with pytest.raises(FusionError, match="no trained late interaction in"):
         make_tokens(tmp_path, shop)
+    random_head("linear").save(tmp_path / "head")
+    with pytest.raises(
+        FusionError, match=r"is a trained fusion \(linear\), not a reranker: mm-milvus ingest CATALOG"
+    ):
+        make_tokens(tmp_path / "head", shop)
+    with (
+        Client(config=shop.replace(collection="new")) as client,
+        pytest.raises(FusionError, match="a trained reranker, .*mm-milvus tokens"),
+    ):
+        client.ingest(made / "catalog.jsonl", fusion=trained)
+    with pytest.raises(FusionError, match="a trained reranker, .* or rerank=late-interaction to compare it"):
+        load_head(trained)
     offline = Settings(uri=str(tmp_path / "offline.db"))
     with Client(config=offline) as client:
         client.ingest(made / "catalog.jsonl")
@@ -211,7 +325,11 @@ def test_the_command_line(shop: Settings, trained: Path) -> None:
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    assert "6 products · 6 encoded · 0 unchanged" in run("tokens", str(trained))
+    shown = run("tokens", str(trained))
+    assert "6 products · 6 encoded · 0 unchanged" in shown
+    next = f"next: mm-milvus query --text WORDS --rerank late-interaction --uri {shop.uri}"
+    assert shown.splitlines()[-2:] == [str(current_build(home_of(shop))), next]
+    run(*shlex.split(next.replace("WORDS", "tea"))[2:-2])
     assert json.loads(run("tokens", str(trained), "--json"))["unchanged"] == 6
     documented = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
     section = documented.partition("## tokens")[2].partition("```\n")[2].partition("```")[0]
@@ -236,3 +354,40 @@ def test_interrupted_tokens_say_how_they_go_on(
     assert (done.exit_code, done.stdout) == (130, "")
     assert done.stderr.strip() == "error: interrupted; the same command goes on from here"
     assert CliRunner().invoke(cli, args).exit_code == 0
+
+
+def test_the_command_line_tells_when_tokens_are_not_current(
+    shop: Settings, trained: Path, tmp_path: Path
+) -> None:
+    def run(*args: str) -> Result:
+        options = ["--uri", shop.uri, "--encoder", str(shop.encoder)]
+        done = CliRunner(catch_exceptions=False).invoke(cli, [*args, *options])
+        assert done.exit_code == 0, done.output
+        return done
+
+    rows: list[Any] = [("tea", "wooden chair", None), ("new", "black coffee", None), *shops.ROWS[:2]]
+    catalog = str(shops.write_catalog(tmp_path / "later", rows))
+    query = ("query", "--text", "chair", "--rerank", "late-interaction")
+    assert "token vectors" not in run("ingest", catalog).stderr  # there are none yet
+    run("tokens", str(trained))
+    assert "note:" not in run(*query).stderr
+    rows[:2] = [("tea", "steel chair", None), ("newer", "black coffee", None)]
+    shops.write_catalog(tmp_path / "later", rows)
+    command = f"mm-milvus tokens --uri {shop.uri}"
+    hint = f"note: texts or pictures have changed; make the token vectors current with {command}"
+    assert hint in run("ingest", catalog).stderr.splitlines()
+    assert "token vectors" not in run("ingest", catalog, "--json").stderr  # nothing has changed
+    asked = run(*query, "--json", "--explain")
+    told = json.loads(asked.stdout)
+    assert (told["explain"]["rerank_without_tokens"], told["explain"]["rerank_old_tokens"]) == (2, 1)
+    assert told["notices"] == [asked.stderr.removeprefix("note: ").strip()]
+    assert told["notices"][0].endswith(f"make them current with {command}")
+    assert run(*query).stderr == asked.stderr
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"query": "chair", "relevant": ["tea"]}\n', encoding="utf-8")
+    compared = ("eval", str(queries), "--compare", "default,rerank=late-interaction", "--metrics", "MRR")
+    assert f"rerank=late-interaction, for 1 of the queries: {told['notices'][0]}" in run(*compared).stdout
+    run(*command.split()[1:2])
+    assert "of the queries:" not in run(*compared).stdout
+    again = run(*query, "--json")
+    assert again.stderr == "" and "notices" not in json.loads(again.stdout)

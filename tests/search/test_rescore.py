@@ -182,6 +182,16 @@ def test_a_product_of_both_sides_asks_for_both(make: Shop) -> None:
     for signals in ((picture(),), (Signal("text", "red"), Signal("text", "hat"))):
         with pytest.raises(ConfigError, match="multiplies words with pictures"):
             search(Query(signals, mode="vector", composition="product"))
+    with pytest.raises(ConfigError, match="multiplies words with pictures or products; give both"):
+        search(Query((Signal("text", "red"),), composition="product"))  # in the usual mode of words, too
+    with pytest.raises(ConfigError, match="a vector is neither"):
+        search(Query((Signal("vector", np.ones(2 * HALF)), Signal("text", "red")), composition="product"))
+
+
+def test_a_collection_of_another_fusion_says_that_it_has_nothing_to_multiply(make: Shop) -> None:
+    search, collection = make(JOINT, fusion="sum")
+    with pytest.raises(ConfigError, match=f"'blocks'; '{collection.name}' is fused by the fusion 'sum'"):
+        search(Query((picture(), Signal("text", "red")), composition="product"))
 
 
 def test_slerp_is_a_direction_between_both(make: Shop) -> None:
