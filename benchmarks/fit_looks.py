@@ -249,7 +249,11 @@ def fit(anchors: Array, targets: Array) -> tuple[Array, Array]:
 # words, set and label, photos -> (words, N) how well they fit
 Scorer = Callable[[list[str], tuple[str, str], Photos], Any]
 BLOCKS = "groceries, 81 kinds"
-UNSEEN = (("retail", "style"), ("retail", "category"), ("eshop", "category"))  # no photo of theirs is learned from
+UNSEEN = (
+    ("retail", "style"),
+    ("retail", "category"),
+    ("eshop", "category"),
+)  # no photo of theirs is learned from
 # what is asked for -> set and label
 ROWS = {
     "retail, 27 kinds of 84 products": ("retail", "style"),

@@ -262,8 +262,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """What a reranker may return where it has something to tell: a score for each hit, and more for ``explain`` and for
-    the ``notices`` of the page."""
+    """What a reranker may return: a score for each hit, and more for ``explain`` and ``notices`` of the page."""
 
     scores: Sequence[float]
     explain: Mapping[str, Any] = field(default_factory=dict)
@@ -307,14 +306,13 @@ class Page:
     offset: int = 0
     total_exact: bool = True
     facets: tuple[FacetCounts, ...] = ()
-    # Makes the cursor when it is asked for: it has to tell the query from all others.
     following: Callable[[], str] | str | None = field(default=None, repr=False, compare=False)
     explain: Mapping[str, Any] = field(default_factory=dict)  # how the ranking was made, if asked for
     notices: tuple[str, ...] = ()  # what the answer lacks, a line each
 
     @property
     def cursor(self) -> str | None:
-        """Asks for the next page; None when there is none."""
+        """Asks for the next page; None when there is none. Made when it is asked for."""
         return self.following() if callable(self.following) else self.following
 
     def __getstate__(self) -> list[Any]:
