@@ -53,7 +53,7 @@ def test_the_model_card_is_that_of_the_file() -> None:
         card = file.metadata()["card"].splitlines()
         anchors, weights = (file.get_slice(name).get_shape() for name in ("anchors", "weights"))
         gamma = float(file.get_tensor("gamma")[0])
-    assert len(card) == 9 and card[0].startswith("| | random |") and card[0].endswith("| shipped |")
+    assert len(card) == 9 and card[0].startswith("| | random |") and "| shipped |" in card[0]
     assert "\n\n" + "\n".join(card) + "\n\n" in page
     size = f"{LOOKS_FILE.stat().st_size / 1e6:.1f} MB"
     told = f"text vectors ({anchors[1]}) to picture vectors ({weights[1]}): {anchors[0]:,} anchors, gamma {gamma:g}, "
