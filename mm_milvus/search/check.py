@@ -138,7 +138,7 @@ def _check_page(query: Query) -> None:
             raise ConfigError(f"{name} must be a whole number, got {value!r}")
     if query.limit < 1 or query.offset < 0:
         raise ConfigError("limit must be at least 1 and offset at least 0")
-    if not isinstance(query.filter, str | Condition | None):
+    if query.filter is not None and not isinstance(query.filter, (str, Condition)):
         raise ConfigError(f"filter must be an expression in a string, or made with F, got {query.filter!r}")
 
 

@@ -229,14 +229,15 @@ def _finite(vectors: Array) -> Array:
     return vectors
 
 
-def given_vectors(signals: Sequence[Signal], dim: int, total: float = 1.0) -> Array:
-    """(dim,) the weighted sum of vectors that a user gave, divided by ``total``. Raises ConfigError."""
+def given_vectors(signals: Sequence[Signal], dim: int) -> Array:
+    """(dim,) the weighted sum of vectors that a user gave; one without a weight counts once. Raises ConfigError."""
     vectors = [_given_vector(signal.value, dim) for signal in signals]
-    if len(vectors) == 1 and signals[0].weight == total:  # each call of numpy counts beside a search
-        return vectors[0]
-    shares = np.array([signal.weight or 0.0 for signal in signals], np.float32) / np.float32(total)
-    total_vector: Array = shares @ np.stack(vectors)
-    return total_vector
+    weighted = [
+        vector if signal.weight is None else vector * np.float32(signal.weight)
+        for signal, vector in zip(signals, vectors, strict=True)
+    ]
+    total: Array = sum(weighted[1:], weighted[0])
+    return total
 
 
 def _given_vector(value: ArrayLike, dim: int) -> Array:
