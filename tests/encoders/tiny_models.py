@@ -51,6 +51,8 @@ def spread_weights(model: Any, attention: float) -> None:
         if parameter.ndim > 1:
             fan_in = 1 if "embed" in name and "patch" not in name else parameter[0].numel()
             parameter.data.normal_(0, _gain(name, attention) / fan_in**0.5, generator=generator)
+        elif "class_embedding" in name:  # the only vector that is drawn otherwise, and by chance
+            parameter.data.normal_(0, 1, generator=generator)
 
 
 def _gain(name: str, attention: float) -> float:
