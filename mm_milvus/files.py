@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-__all__ = ["being_replaced", "kind_of", "replace_file"]
+__all__ = ["being_replaced", "kind_of", "replace_file", "replace_json"]
 
 
 @contextmanager
@@ -27,6 +27,11 @@ def replace_file(path: Path, content: str | bytes) -> None:
     """Writes a file in one step."""
     with being_replaced(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Writes a file that people may read, too, in one step."""
+    replace_file(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def kind_of(folder: Path) -> str | None:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from mm_milvus.errors import FusionError
-from mm_milvus.files import kind_of, replace_file
+from mm_milvus.files import kind_of, replace_file, replace_json
 from mm_milvus.fusion.functions import normalise
 
 if TYPE_CHECKING:
@@ -199,9 +199,7 @@ class Head:
         }
         content = save({name: np.ascontiguousarray(arrays[name], np.float32) for name in sorted(arrays)})
         replace_file(target / WEIGHTS_FILE, content)
-        replace_file(
-            target / CONFIG_FILE, json.dumps(asdict(self.config), indent=2, ensure_ascii=False) + "\n"
-        )
+        replace_json(target / CONFIG_FILE, asdict(self.config))
 
     def check(self, spec: EncoderSpec) -> None:
         """Raises FusionError unless ``spec`` is the encoder that the head was trained on."""

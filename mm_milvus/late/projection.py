@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mm_milvus.errors import FusionError
-from mm_milvus.files import kind_of, replace_file
+from mm_milvus.files import kind_of, replace_file, replace_json
 from mm_milvus.fusion import normalise
 
 if TYPE_CHECKING:
@@ -117,9 +117,7 @@ class Projection:
         target.mkdir(parents=True, exist_ok=True)
         arrays = {name: np.ascontiguousarray(self.weights[name], np.float32) for name in _NAMES}
         replace_file(target / WEIGHTS_FILE, save(arrays))
-        replace_file(
-            target / CONFIG_FILE, json.dumps(asdict(self.config), indent=2, ensure_ascii=False) + "\n"
-        )
+        replace_json(target / CONFIG_FILE, asdict(self.config))
 
 
 def load_projection(folder: str | os.PathLike[str]) -> tuple[Projection, str]:

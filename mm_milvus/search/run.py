@@ -100,9 +100,8 @@ class Searcher:
             if any(signal.kind == "image" for signal in query.signals):
                 encoder.load()  # what that takes is no part of the query's time
         started = time.perf_counter()
-        one_vector = (
-            mode in ("vector", "hybrid") and query.strategy == "average_vector"
-        )  # of all signals together
+        # All signals together make one vector, unless each is compared by itself.
+        one_vector = mode in ("vector", "hybrid") and query.strategy == "average_vector"
         composed = self._composed(query) if one_vector else None
         if composed and mode == "vector":
             filter = self._present(filter, composed)

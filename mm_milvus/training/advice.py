@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mm_milvus.config import where
 from mm_milvus.training.settings import LATE, TrainReport
 
 if TYPE_CHECKING:
@@ -39,15 +40,12 @@ def _compared(report: TrainReport, shop: Settings, name: str) -> str | None:
     if report.unfrozen is not None:
         variants = f"default,collection={name}"
         return _command("eval", "QUERIES", "--compare", variants, shop=shop, collection=shop.collection)
-    if (
-        report.bridge is not None
-    ):  # what it finds is found by vectors, and words outweigh them unless told otherwise
+    if report.bridge is not None:
+        # What it finds is found by vectors, and words outweigh them unless told otherwise.
         return _command("eval", "QUERIES", "--tune", shop=shop, collection=name)
     return None
 
 
 def _command(*words: str, shop: Settings, collection: str) -> str:
-    usual = type(shop).model_fields
-    where = ["--collection", collection] if collection != usual["collection"].default else []
-    where += ["--uri", shop.uri] if shop.uri != usual["uri"].default else []
-    return shlex.join(["mm-milvus", *words, *where])
+    asked = shop.model_copy(update={"collection": collection})
+    return shlex.join(["mm-milvus", *words, *where(asked)])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.files import replace_file
+from mm_milvus.files import replace_file, replace_json
 from mm_milvus.training.settings import LATE, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def save(
     from mm_milvus.training.curves import draw_curves
 
     write_rejects(out, rejects)
-    replace_file(out / REPORT, json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
+    replace_json(out / REPORT, report.to_dict())
     if report.bridge is None:
         replace_file(out / CURVES, draw_curves(outcome.history, outcome.best_epoch))
     else:

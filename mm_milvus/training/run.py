@@ -27,7 +27,6 @@ from mm_milvus.training.source import (
 if TYPE_CHECKING:
     from mm_milvus.config import Settings
     from mm_milvus.encoders.base import EncoderSpec
-    from mm_milvus.fusion import HeadKind
     from mm_milvus.media import MediaReader
     from mm_milvus.search.cache import QueryEncoder
     from mm_milvus.store import Collection, Stamp

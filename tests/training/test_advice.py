@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from mm_milvus_cli.demo_catalog import draw_catalog
 from mm_milvus_cli.main import cli
 
-from mm_milvus import Client, Settings
+from mm_milvus import Settings
 from mm_milvus.training import TrainReport, UnfrozenReport
 from mm_milvus.training.advice import advised
 
@@ -81,16 +80,6 @@ def test_where_chance_or_nothing_decides_the_command_is_told() -> None:
     for p in (0.3, None):
         found = advised(replace(REPORT, won=None, p=p), ELSEWHERE)
         assert found.next == f"{INGEST} --collection tiny_v1 --uri shop.db"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The demo catalog in a database."""
-    folder = tmp_path_factory.mktemp("shop")
-    settings = Settings(uri=str(folder / "demo.db"))
-    with Client(config=settings) as client:
-        client.ingest(draw_catalog(folder / "demo"))
-    return settings
 
 
 def test_the_example_of_the_docs_ends_with_the_command_that_they_promise(

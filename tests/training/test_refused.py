@@ -8,25 +8,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from mm_milvus_cli.demo_catalog import draw_catalog
 from mm_milvus_cli.main import cli
 
-from mm_milvus import Client, Settings
+from mm_milvus import Settings
 from mm_milvus.errors import ConfigError, MmMilvusError
 from mm_milvus.training import TrainSettings, train
 
 FAST: dict[str, Any] = {"epochs": 1, "dim": 8}
 GOOD = {"query": "blue", "product": "mug-blue-1"}
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The demo catalog in a database."""
-    folder = tmp_path_factory.mktemp("shop")
-    settings = Settings(uri=str(folder / "demo.db"))
-    with Client(config=settings) as client:
-        client.ingest(draw_catalog(folder / "demo"))
-    return settings
 
 
 def written(path: Path, *lines: Any) -> Path:
