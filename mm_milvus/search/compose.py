@@ -51,9 +51,6 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
 
     Raises MediaError (a query picture), ProductNotFound (an id), ConfigError (nothing to search for).
     """
-    if _is_lone_vector(query):  # beside a search, all that follows can be felt
-        vector = _not_nothing(given_vectors(query.signals, collection.stamp.dim))
-        return Composed(vector, {}, None, query.composition, rescored=False)
     weighted = weigh(query.signals, encoder.spec.weights)
     kinds = {signal.kind for signal in weighted}
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
@@ -102,12 +99,6 @@ def _check_product(centred: Centred | None, kinds: Container[str], collection: C
         )
     if not (centred.words.any() and centred.others.any()):
         raise ConfigError("the composition 'product' multiplies words with pictures or products; give both")
-
-
-def _is_lone_vector(query: Query) -> bool:
-    """Whether one vector, as it is, is all that there is to look for and to tell."""
-    lone = len(query.signals) == 1 and query.signals[0].kind == "vector" and query.signals[0].weight is None
-    return lone and query.composition == "sum" and not query.explain
 
 
 def _is_weight(value: object) -> bool:

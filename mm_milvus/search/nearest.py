@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
@@ -68,10 +67,7 @@ class Nearest:
             )
             page, rest = found[before : before + limit], found[before + limit :]
             if not ((before and page and _tied(found[0], page[0])) or (rest and _tied(page[-1], rest[0]))):
-                if any(
-                    one.score - other.score <= 1e-6 for one, other in pairwise(page)
-                ):  # else they are sorted
-                    page.sort(key=by_score)
+                page.sort(key=by_score)
                 if self._query.explain:
                     page = [replace(hit, scores={"vector": hit.score}) for hit in page]
                 return page, bool(rest) or (not after and len(page) == limit)
