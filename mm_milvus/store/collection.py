@@ -12,6 +12,7 @@ import numpy as np
 
 from mm_milvus.errors import CollectionNotFound, ConfigError, FilterError, InvalidValue, StoreError
 from mm_milvus.records import Hit, Row
+from mm_milvus.store.asking import Asker
 from mm_milvus.store.counts import Counts
 from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
 from mm_milvus.store.generation import Generation
@@ -48,6 +49,7 @@ FILTERED_EF = 1_024
 MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
 _LOOKUP_IDS = 1_000
 _COUNTED = 1_000
+_BM25 = {"metric_type": "BM25"}
 _PAGE = 1_000  # rows with all their attributes: up to 130 kB each
 _STAMP_SECONDS = 1.0  # how old what is known of the stamp may be, on a server
 _item = dict.__getitem__  # of what pymilvus calls a Hit, whose own way to an item is a slow one
@@ -87,6 +89,7 @@ class Collection:
         self._settings = settings
         self._writer = RowWriter(link, name, stamp, capabilities, settings)
         self._packer = Packer(name, stamp)
+        self._ask = Asker(name, settings)
         self._types = stamp.schema.types()
         self._unpacker = Unpacker(stamp)
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
@@ -278,24 +281,19 @@ class Collection:
         output_fields: list[str],
         field: str = "fused",
     ) -> list[list[dict[str, Any]]]:
-        expression = self._render(filter)
-        sparse = {"metric_type": "BM25"}
-        dense = self._search_params(limit + offset, filtered=filter is not None)
-        return self._call(
-            "search",
-            lambda client: client.search(
-                self.name,
-                queries,
-                filter=expression,
-                limit=limit,
-                offset=offset,
-                output_fields=output_fields,
-                search_params=dense if field == "fused" else sparse,
-                anns_field=field,
-                consistency_level=self._settings.consistency,
-                timeout=self._settings.timeout,
-            ),
+        dense = field == "fused"
+        params = self._search_params(limit + offset, filtered=filter is not None) if dense else _BM25
+        ask = partial(
+            self._ask,
+            queries=queries,
+            field=field,
+            params=params,
+            expression=self._render(filter),
+            limit=limit,
+            offset=offset,
+            output_fields=output_fields,
         )
+        return self._call("search", ask)
 
     def _search_params(self, window: int, *, filtered: bool) -> dict[str, Any]:
         if self.capabilities.lite:
