@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mm_milvus.catalog.values import check_text
 from mm_milvus.errors import InvalidValue
 
 __all__ = ["is_data_uri", "references"]
@@ -22,7 +23,9 @@ def references(value: Any, *, text: bool, several: bool) -> list[str]:
     ``text``: the value is from CSV, where a list is separated by ``|`` or ``;`` or written as JSON. ``several``:
     the column is for more pictures, where a comma separates them as well. Raises InvalidValue for anything else.
     """
-    found = (_checked(reference.strip()) for reference in _flat(value, text, several))
+    found = [reference.strip() for reference in _flat(value, text, several)]
+    for reference in found:
+        check_text("image", reference)
     return list(dict.fromkeys(reference for reference in found if reference))
 
 
@@ -73,13 +76,3 @@ def _cut(value: str, mark: str) -> list[str]:
         if mark == "|" or all(os.path.splitext(part.strip())[1][1:].isalnum() for part in parts)
         else [value]
     )
-
-
-def _checked(reference: str) -> str:
-    if "\0" in reference:
-        raise InvalidValue("image: holds a NUL character")
-    try:
-        reference.encode()
-    except UnicodeEncodeError:
-        raise InvalidValue("image: not valid Unicode (a lone surrogate)") from None
-    return reference

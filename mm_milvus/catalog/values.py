@@ -14,9 +14,18 @@ from mm_milvus.catalog.numbers import is_plain_number, parse_money
 from mm_milvus.errors import InvalidValue
 from mm_milvus.records import FieldType
 
-__all__ = ["Conversion", "check_id", "check_name", "convert", "is_missing"]
+__all__ = [
+    "STRING_BYTES",
+    "Conversion",
+    "check_id",
+    "check_name",
+    "check_string",
+    "check_text",
+    "convert",
+    "is_missing",
+]
 
-_STRING_BYTES = 65_535
+STRING_BYTES = 65_535  # of a VARCHAR; servers count UTF-8 bytes
 _NAME_BYTES = 255
 _ID_BYTES = 512
 _DEPTH = 50
@@ -158,8 +167,8 @@ def _split(value: str, to: Conversion) -> list[Any]:
 
 def _json(value: Any, to: Conversion, text: bool) -> Any:
     value = _check_json(to.name, _parse(value, to) if text and isinstance(value, str) else value)
-    if (size := len(json.dumps(value, ensure_ascii=False).encode())) > _STRING_BYTES:
-        raise InvalidValue(f"{to.name}: {size:,} bytes of JSON, the limit is {_STRING_BYTES:,}")
+    if (size := len(json.dumps(value, ensure_ascii=False).encode())) > STRING_BYTES:
+        raise InvalidValue(f"{to.name}: {size:,} bytes of JSON, the limit is {STRING_BYTES:,}")
     return value
 
 
@@ -189,16 +198,21 @@ def _check_json(name: str, value: Any, depth: int = 0) -> Any:
     raise InvalidValue(f"{name}: {_shown(value)} cannot be stored")
 
 
-def check_string(name: str, value: str) -> str:
-    """``value`` itself. Raises InvalidValue when Milvus could not store it unchanged."""
+def check_text(name: str, value: str) -> int:
+    """Bytes of ``value`` in UTF-8. Raises InvalidValue when it has none, or what Milvus takes for its end."""
     try:
         size = len(value if value.isascii() else value.encode())
     except UnicodeEncodeError:
         raise InvalidValue(f"{name}: not valid Unicode (a lone surrogate)") from None
     if "\0" in value:
         raise InvalidValue(f"{name}: holds a NUL character")
-    if size > _STRING_BYTES:
-        raise InvalidValue(f"{name}: {size:,} bytes of UTF-8, the limit is {_STRING_BYTES:,}")
+    return size
+
+
+def check_string(name: str, value: str) -> str:
+    """``value`` itself. Raises InvalidValue when Milvus could not store it unchanged."""
+    if (size := check_text(name, value)) > STRING_BYTES:
+        raise InvalidValue(f"{name}: {size:,} bytes of UTF-8, the limit is {STRING_BYTES:,}")
     return value
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mm_milvus.catalog.readers import RawRow, parse_row, read_lines, snippet
-from mm_milvus.errors import CatalogError, ConfigError, MediaError
+from mm_milvus.catalog.values import check_text
+from mm_milvus.errors import CatalogError, ConfigError, InvalidValue, MediaError
 from mm_milvus.evaluation.measures import MOST_GRADE
 from mm_milvus.evaluation.records import Question, Questions
 from mm_milvus.media.references import classify, show
@@ -22,10 +23,6 @@ _KINDS = ("text", "image", "id")
 _TABLES = {".tsv", ".txt", ".tab"}
 
 Qrels = Mapping[str, Mapping[str, int]]
-
-
-class _Unusable(Exception):
-    """Why a line is no question."""
 
 
 def load_queries(path: str | os.PathLike[str], *, qrels: str | os.PathLike[str] | None = None) -> Questions:
@@ -72,83 +69,83 @@ class _Reader:
         name = row.values.get("qid")
         try:
             return self._question(row.line, row.values)
-        except _Unusable as problem:
+        except InvalidValue as problem:
             return Rejected(
                 row.line, None if name is None else str(name), "map", str(problem), dict(row.values)
             )
 
     def _question(self, line: int, values: Mapping[str, Any]) -> Question:
         if unknown := next((key for key in values if key not in _KEYS), None):
-            raise _Unusable(f"unknown key {unknown!r}; there are {', '.join(_KEYS)}")
+            raise InvalidValue(f"unknown key {unknown!r}; there are {', '.join(_KEYS)}")
         qid = self._qid(line, values.get("qid"))
         signals = tuple(self._signals(values.get("query"), _weights(values.get("weights"))))
         if not signals:
-            raise _Unusable("no query: its lists are empty")
+            raise InvalidValue("no query: its lists are empty")
         named = {str(signal.value) for signal in signals if signal.kind == "id"}
         relevant = {
             id: grade for id, grade in self._relevant(qid, values).items() if id not in named
         }  # a query leaves the products that it names out of its answer
         if not any(relevant.values()):
-            raise _Unusable("no relevant product: nothing could be found")
+            raise InvalidValue("no relevant product: nothing could be found")
         return Question(
             qid, signals, relevant, _filter(values.get("filter")), _labels(values.get("slice")), line
         )
 
     def _qid(self, line: int, given: Any) -> str:
         if given is not None and (not isinstance(given, str | int) or isinstance(given, bool) or given == ""):
-            raise _Unusable(f"a qid is a text or a number, got {given!r:.80}")
+            raise InvalidValue(f"a qid is a text or a number, got {given!r:.80}")
         qid = f"line {line}" if given is None else str(given)
         if qid in self.seen:
-            raise _Unusable(f"the qid {qid!r:.80} is given twice")
+            raise InvalidValue(f"the qid {qid!r:.80} is given twice")
         self.seen.add(qid)
         return qid
 
     def _signals(self, query: Any, weights: Mapping[str, float]) -> Iterator[Signal]:
         parts = {"text": query} if isinstance(query, str) else query
         if not isinstance(parts, dict) or not parts:
-            raise _Unusable("no query: give a text, or an object of text, image and id")
+            raise InvalidValue("no query: give a text, or an object of text, image and id")
         if unknown := next((key for key in parts if key not in _KINDS), None):
-            raise _Unusable(f"unknown key {unknown!r} in query; there are {', '.join(_KINDS)}")
+            raise InvalidValue(f"unknown key {unknown!r} in query; there are {', '.join(_KINDS)}")
         if unused := next((kind for kind in weights if kind not in parts), None):
-            raise _Unusable(f"a weight for {unused!r}, and the query has none")
+            raise InvalidValue(f"a weight for {unused!r}, and the query has none")
         for kind, given in parts.items():
             entries = given if isinstance(given, list) else [given]
             weight = weights[kind] / len(entries) if kind in weights and entries else None
             for value in map(_id_text, entries) if kind == "id" else entries:
                 if not isinstance(value, str) or not value.strip():
-                    raise _Unusable(f"the {kind} of a query is a text, got {value!r:.80}")
-                _check_characters(value)
+                    raise InvalidValue(f"the {kind} of a query is a text, got {value!r:.80}")
+                check_text(f"the query's {kind}", value)
                 yield Signal(kind, self._picture(value) if kind == "image" else value, weight)
 
     def _picture(self, reference: str) -> str:
         try:
             found = classify(reference)
         except MediaError as error:
-            raise _Unusable(str(error)) from None
+            raise InvalidValue(str(error)) from None
         if found.kind != "path":
             return found.text
         path = os.path.join(self._folder, found.text)
         if not os.path.isfile(path):
-            raise _Unusable(f"no such picture: {show(found.text)}")
+            raise InvalidValue(f"no such picture: {show(found.text)}")
         return path
 
     def _relevant(self, qid: str, values: Mapping[str, Any]) -> Mapping[str, int]:
         given = values.get("relevant")
         if self._judged is not None:
             if given is not None:
-                raise _Unusable("relevant products stand in the file of qrels, and here again")
+                raise InvalidValue("relevant products stand in the file of qrels, and here again")
             return self._judged.get(qid, {})
         if given is None:
-            raise _Unusable("nothing says what is relevant")
+            raise InvalidValue("nothing says what is relevant")
         if isinstance(given, dict):
             graded = {id: _grade(id, grade) for id, grade in given.items()}
         else:
             listed = [_id_text(id) for id in (given if isinstance(given, list) else [given])]
             if not all(isinstance(id, str) for id in listed):
-                raise _Unusable("relevant is a list of ids, or an object of grades")
+                raise InvalidValue("relevant is a list of ids, or an object of grades")
             graded = dict.fromkeys(listed, 1)
         for id in graded:
-            _check_characters(id)
+            check_text("an id", id)
         return graded
 
 
@@ -157,17 +154,10 @@ def _id_text(given: Any) -> Any:
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
-def _check_characters(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _Unusable(f"{text!r:.80} has half a character: a lone surrogate") from None
-
-
 def _grade(id: str, given: Any) -> int:
     whole = isinstance(given, int | float) and not isinstance(given, bool) and given == int(given)
     if not whole or not 0 <= given <= MOST_GRADE:
-        raise _Unusable(
+        raise InvalidValue(
             f"the grade of {id!r:.80} is a whole number from 0 to {MOST_GRADE:,}, got {given!r:.40}"
         )
     return int(given)
@@ -177,9 +167,9 @@ def _weights(given: Any) -> dict[str, float]:
     if given is None:
         return {}
     if not isinstance(given, dict) or not all(map(_is_number, given.values())):
-        raise _Unusable("weights is an object of numbers")
+        raise InvalidValue("weights is an object of numbers")
     if unknown := next((kind for kind in given if kind not in _KINDS), None):
-        raise _Unusable(f"a weight for {unknown!r}; there are {', '.join(_KINDS)}")
+        raise InvalidValue(f"a weight for {unknown!r}; there are {', '.join(_KINDS)}")
     return {kind: float(weight) for kind, weight in given.items()}
 
 
@@ -193,14 +183,14 @@ def _is_number(value: Any) -> bool:
 
 def _filter(given: Any) -> str | None:
     if given is not None and not isinstance(given, str):
-        raise _Unusable(f"a filter is a text, got {given!r:.80}")
+        raise InvalidValue(f"a filter is a text, got {given!r:.80}")
     return given if given and given.strip() else None
 
 
 def _labels(given: Any) -> tuple[str, ...]:
     labels = [] if given is None else given if isinstance(given, list) else [given]
     if not all(isinstance(label, str) and label.strip() for label in labels):
-        raise _Unusable(f"a slice is a label or a list of labels, got {given!r:.80}")
+        raise InvalidValue(f"a slice is a label or a list of labels, got {given!r:.80}")
     return tuple(dict.fromkeys(label.strip() for label in labels))
 
 
@@ -258,7 +248,7 @@ def _read_qrels(path: Path) -> tuple[dict[str, dict[str, int]], list[Rejected], 
         try:
             qid, _, id, grade = parts if len(parts) == 4 else (parts[0], "0", *parts[1:])
             judged.setdefault(qid, {})[id] = _grade(id, max(0, int(grade)))
-        except (ValueError, _Unusable):
+        except (ValueError, InvalidValue):
             reason = f"{path.name}: expected qid, iteration, id and a whole grade"
             rejected.append(Rejected(number, None, "read", reason, text.strip()))
     return judged, rejected, []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mm_milvus.catalog.values import STRING_BYTES, check_string
 from mm_milvus.errors import InvalidValue
 from mm_milvus.records import FieldType
 from mm_milvus.store.json import dump_json
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 ID_BYTES = 512
-STRING_BYTES = 65_535  # of a VARCHAR; servers count UTF-8 bytes
 ATTRIBUTES_BYTES = 65_000  # of all attributes of a row as JSON: a server's dynamic field holds 65,536
 ARRAY_CAPACITY = 4_096
 JSON_DEPTH = 50
@@ -50,8 +50,8 @@ def check_row(row: Row, stamp: Stamp, types: Mapping[str, FieldType]) -> int:
     the row cannot be stored.
     """
     _check_id(row.id)
-    _check_string("text", row.text)
-    _check_string("image", row.image)
+    check_string("text", row.text)
+    check_string("image", row.image)
     _check_vector(row.fused, stamp.dim)
     for name, value in row.attributes.items():
         _check_name(name)
@@ -92,7 +92,7 @@ def _check_scalar(name: str, value: Any, kind: FieldType | None) -> None:
     if isinstance(value, bool) and kind is not FieldType.BOOL:
         raise InvalidValue(f"{name}: expected {kind}, got {_show(value)}")
     if isinstance(value, str):
-        _check_string(name, value)
+        check_string(name, value)
     elif isinstance(value, int | float):
         _check_number(name, value)
 
@@ -108,7 +108,7 @@ def _check_json(name: str, value: Any, depth: int) -> None:
     if depth > JSON_DEPTH:
         raise InvalidValue(f"{name}: nested deeper than {JSON_DEPTH} levels")
     if isinstance(value, str):
-        _check_string(name, value)
+        check_string(name, value)
     elif isinstance(value, bool | int | float):
         _check_number(name, value)
     elif isinstance(value, list | tuple):
@@ -125,7 +125,7 @@ def _check_json(name: str, value: Any, depth: int) -> None:
 
 
 def _check_id(value: str) -> None:
-    _check_string("id", value)
+    check_string("id", value)
     _check_printable("id", value)
     if not value:
         raise InvalidValue("id: empty")
@@ -136,25 +136,10 @@ def _check_id(value: str) -> None:
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not name:
         raise InvalidValue(f"an attribute name must be a string that is not empty, got {_show(name)}")
-    _check_string("an attribute name", name)
+    check_string("an attribute name", name)
     _check_printable(repr(name), name)
     if len(name.encode()) > _NAME_BYTES:
         raise InvalidValue(f"{name[:40]}...: the name is longer than {_NAME_BYTES} bytes")
-
-
-def _check_string(name: str, value: str) -> None:
-    if len(value) <= STRING_BYTES and value.isascii():
-        if "\0" in value:
-            raise InvalidValue(f"{name}: contains a NUL character")
-        return
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise InvalidValue(f"{name}: not valid Unicode (a lone surrogate)") from None
-    if size > STRING_BYTES:
-        raise InvalidValue(f"{name}: {size:,} bytes of UTF-8, the limit is {STRING_BYTES:,}")
-    if "\0" in value:
-        raise InvalidValue(f"{name}: contains a NUL character")
 
 
 def _check_printable(name: str, value: str) -> None:

@@ -70,7 +70,7 @@ class FineTuning(Training):
         spec: EncoderSpec,
         data: tuple[Products, Labels, Contents],
     ) -> None:
-        """``settings.encoder_lr`` is the learning rate. The vectors of the products are replaced in every epoch."""
+        """``settings.encoder_rate`` is the learning rate. The vectors of the products are replaced in every epoch."""
         products, labels, self._contents = data
         self._towers, self._spec, self._products = towers, spec, products
         self._asked = labels.asked
@@ -83,7 +83,7 @@ class FineTuning(Training):
         words = np.zeros((len(self._contents.words), spec.text_dim), np.float32)
         queries = self._contents.queries(empty, words, labels.asked)
         super().__init__(
-            replace(settings, lr=settings.encoder_lr),
+            replace(settings, lr=settings.encoder_rate),
             model,
             inputs_of(model.config, model.means, products.copied(), queries, spec.weights),
             labels,
@@ -93,9 +93,9 @@ class FineTuning(Training):
         )
         groups: list[dict[str, Any]] = [
             {"params": list(parameters.values())},
-            {"params": list(self._loss.parameters()), "times": _SCALE_RATE / settings.encoder_lr},
+            {"params": list(self._loss.parameters()), "times": _SCALE_RATE / settings.encoder_rate},
         ]
-        self._optimiser = torch.optim.AdamW(groups, lr=settings.encoder_lr, weight_decay=0.0)
+        self._optimiser = torch.optim.AdamW(groups, lr=settings.encoder_rate, weight_decay=0.0)
 
     # --- all vectors ---------------------------------------------------------------------------------------
 

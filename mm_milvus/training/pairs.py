@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mm_milvus.catalog.readers import RawRow, parse_row, read_lines, snippet
-from mm_milvus.errors import CatalogError, ConfigError
+from mm_milvus.catalog.values import check_text
+from mm_milvus.errors import CatalogError, ConfigError, InvalidValue
 from mm_milvus.records import Rejected
 from mm_milvus.training.data import DEV, SPLITS, Asked, Labels
 
@@ -34,11 +35,7 @@ class PairsFile:
     unknown_products: int = 0  # pairs that name a product that is not stored; rejected as well
 
 
-class _BadLine(Exception):
-    """Why a line cannot be used."""
-
-
-class _Unknown(_BadLine):
+class _Unknown(InvalidValue):
     """The line names a product that is not stored."""
 
 
@@ -62,8 +59,8 @@ def read_pairs(path: Path, places: dict[str, int], *, dev_share: float, seed: in
             if query == len(splits):
                 splits.append(split)
             elif splits[query] != split:
-                raise _BadLine(f"this query is in the split {SPLITS[splits[query]]!r} already")
-        except _BadLine as error:
+                raise InvalidValue(f"this query is in the split {SPLITS[splits[query]]!r} already")
+        except InvalidValue as error:
             found.unknown_products += isinstance(error, _Unknown)
             found.rejects.append(Rejected(row.line, None, "read", str(error), row.values))
             continue
@@ -106,11 +103,11 @@ def _rows(path: Path) -> Iterator[RawRow | Rejected]:
 
 def _pair(values: dict[str, Any], places: dict[str, int]) -> tuple[Asked, int, float, int]:
     if unknown := sorted(values.keys() - _KEYS):
-        raise _BadLine(f"unknown key {unknown[0]!r}; a pair has {', '.join(sorted(_KEYS))}")
+        raise InvalidValue(f"unknown key {unknown[0]!r}; a pair has {', '.join(sorted(_KEYS))}")
     product = _place(values.get("product"), "product", places)
     asked = _asked(values.get("query"), places)
     if asked.product == product:
-        raise _BadLine("the query is the product itself")
+        raise InvalidValue("the query is the product itself")
     return asked, product, _grade(values.get("grade", 1.0)), _split(values.get("split", "train"))
 
 
@@ -118,29 +115,20 @@ def _asked(query: Any, places: dict[str, int]) -> Asked:
     if isinstance(query, str):
         query = {"text": query}
     if not isinstance(query, dict) or not query or query.keys() - _PARTS:
-        raise _BadLine("the query is a text, or an object of text, image and id")
+        raise InvalidValue("the query is a text, or an object of text, image and id")
     for part in ("text", "image"):
         if part in query and not (isinstance(query[part], str) and query[part].strip()):
-            raise _BadLine(f"the query's {part} must be a string that is not empty")
-        if not _is_text(query.get(part, "")):
-            raise _BadLine(f"the query's {part} has half a character: a lone surrogate")
+            raise InvalidValue(f"the query's {part} must be a string that is not empty")
+        check_text(f"the query's {part}", query.get(part, ""))
     product = _place(query["id"], "query's id", places) if "id" in query else -1
     return Asked(query.get("text", "").strip(), query.get("image", ""), product=product)
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _place(id: Any, what: str, places: dict[str, int]) -> int:
     if isinstance(id, int) and not isinstance(id, bool):
         id = str(id)  # ids are texts in a collection, whatever a catalog writes
     if not isinstance(id, str):
-        raise _BadLine(f"the {what} must be the id of a product")
+        raise InvalidValue(f"the {what} must be the id of a product")
     if id not in places:
         raise _Unknown(f"there is no product {id!r}")
     return places[id]
@@ -149,11 +137,11 @@ def _place(id: Any, what: str, places: dict[str, int]) -> int:
 def _grade(grade: Any) -> float:
     is_number = isinstance(grade, int | float) and not isinstance(grade, bool)
     if not is_number or not _LOWEST <= grade <= _HIGHEST:
-        raise _BadLine(f"the grade must be a number from 0.000001 to 1,000,000, got {grade!r:.80}")
+        raise InvalidValue(f"the grade must be a number from 0.000001 to 1,000,000, got {grade!r:.80}")
     return float(grade)
 
 
 def _split(split: Any) -> int:
     if split not in SPLITS:
-        raise _BadLine(f"the split is one of {', '.join(SPLITS)}, got {split!r:.80}")
+        raise InvalidValue(f"the split is one of {', '.join(SPLITS)}, got {split!r:.80}")
     return SPLITS.index(split)

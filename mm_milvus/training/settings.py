@@ -37,6 +37,7 @@ _OF_STEPS = (
     "loss", "epochs", "pairs_per_step", "lr", "schedule", "decay", "negatives", "refresh", "skip_top", "dropout",
     "patience",
 )  # fmt: skip
+_ENCODER_RATE = 1e-5
 _STEP, _LATE_STEP = (
     256,
     32,
@@ -74,7 +75,7 @@ class TrainSettings:
     seed: int = 0
     overwrite: bool = False
     unfreeze: int = 0  # layers of the encoder, from the last, that are trained before the head
-    encoder_lr: float = 1e-5  # their learning rate
+    encoder_lr: float | None = None  # their learning rate: 1e-5
 
     def __post_init__(self) -> None:
         for name in ("out", "pairs", "init"):
@@ -98,7 +99,8 @@ class TrainSettings:
                 )
         if self.lr is not None:
             _between(self, "lr", 0.0, 1.0, open_below=True)
-        _between(self, "encoder_lr", 0.0, 1.0, open_below=True)
+        if self.encoder_lr is not None:
+            _between(self, "encoder_lr", 0.0, 1.0, open_below=True)
         _between(self, "decay", 0.0, 1e6)
         _between(self, "dropout", 0.0, 0.9)
         _between(self, "dev_share", 0.0, 0.9)
@@ -116,6 +118,11 @@ class TrainSettings:
         attention .700, .965, .954, .962. Where a higher one is hardly better, the lower one stays nearer to the start.
         """
         return self.lr if self.lr is not None else 3e-4 if kind == "attention" else 1e-3
+
+    @property
+    def encoder_rate(self) -> float:
+        """The learning rate of the layers of ``unfreeze``."""
+        return _ENCODER_RATE if self.encoder_lr is None else self.encoder_lr
 
     def identity(self) -> dict[str, Any]:
         """Everything that the trained weights depend on, in JSON's types."""
@@ -142,6 +149,8 @@ def _check_together(settings: TrainSettings) -> None:
         )
     if settings.crops and not settings.from_catalog:
         raise ConfigError("crops are made of the products' own pictures: they go with --from-catalog")
+    if settings.encoder_lr is not None and not settings.unfreeze:
+        raise ConfigError("--encoder-lr is the learning rate of the layers that --unfreeze trains: give both")
     if settings.unfreeze and settings.init is not None:
         raise ConfigError("a head of --init knows another encoder than the one that --unfreeze makes")
 

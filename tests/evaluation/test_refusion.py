@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from mm_milvus.evaluation import Question, evaluate, parse_variant
 from mm_milvus.evaluation.costs import index_bytes
 from mm_milvus.evaluation.refusion import rounded
 from mm_milvus.evaluation.run import ask, opened
+from mm_milvus.fusion import Head, load_head
 from mm_milvus.records import Signal
 
 from ..encoders import tiny_models
@@ -48,6 +50,32 @@ def test_it_answers_as_a_collection_that_was_ingested_with_it(
                 assert answers[0].problem is None
                 assert answers[0].ids == answers[1].ids
         assert not folder.exists()
+
+
+@pytest.mark.parametrize("mix", ["linear", "gated", "attention"])
+def test_what_a_product_lacks_its_copy_lacks(demo: Path, head: Path, mix: Any, tmp_path: Path) -> None:
+    random = load_head(head)[0]
+    config = replace(random.config, kind=mix)
+    draw = np.random.default_rng(1)
+    weights = {f"product.{n}": draw.normal(size=s).astype(np.float32) for n, s in config.shapes().items()}
+    Head(config, weights, random.image_mean, random.text_mean, random.query_text_mean).save(tmp_path / "head")
+    picture = str(demo / "images" / "runners-red-1.jpg")
+    lines = [
+        {"id": "both", "title": "red shoes", "image": picture},
+        {"id": "picture", "image": picture},
+        {"id": "text", "title": "red shoes"},
+    ]
+    catalog = tmp_path / "catalog.jsonl"
+    catalog.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with Client(tmp_path / "blocks.db") as shop, Client(tmp_path / "own.db") as ingested:
+        for client, fusion in ((shop, "blocks"), (ingested, tmp_path / "head")):
+            assert client.ingest(catalog, fusion=fusion, allow_root=[demo]).written == 3
+        with opened([parse_variant(str(tmp_path / "head"))], shop) as [copy]:
+            ids = [line["id"] for line in lines]
+            made, own = (client._open().vectors(ids) for client in (copy.client, ingested))
+            for id in ids:
+                assert made[id][0] == pytest.approx(own[id][0], abs=1e-6)
+                assert made[id][1:] == own[id][1:] == (id != "text", id != "picture")
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ ODD: dict[str, tuple[Row, str | None]] = {
     "percent and braces": (attributes(title="100% {x} $y %s"), OK),
     "html": (attributes(title="<script>alert(1)</script>&amp;"), OK),
     "a long string": (attributes(title="x" * 64_000), OK),
-    "NUL": (attributes(title="a\0b"), "title: contains a NUL character"),
+    "NUL": (attributes(title="a\0b"), "title: holds a NUL character"),
     "lone surrogate": (attributes(title="\ud800"), "title: not valid Unicode"),
     "string over the limit": (attributes(title="x" * (LONG + 1)), "65,536 bytes of UTF-8"),
     "chinese over the limit in bytes": (attributes(title="红" * 30_000), "90,000 bytes of UTF-8"),
@@ -127,7 +127,7 @@ ODD: dict[str, tuple[Row, str | None]] = {
     "empty id": (row(""), "id: empty"),
     "id over the limit": (row("红" * 171), "id: 513 bytes, the limit is 512"),
     "control character in an id": (row("a\tb"), "id: contains the control character '\\t'"),
-    "NUL in an id": (row("a\0"), "id: contains a NUL character"),
+    "NUL in an id": (row("a\0"), "id: holds a NUL character"),
     # vectors
     "tiny vector": (vector(*([0.0] * (DIM - 1)), 1e-30), OK),
     "large vector": (vector(*([1e15] * DIM)), OK),

@@ -115,7 +115,7 @@ def test_a_line_that_is_no_text_spoils_no_other(tmp_path: Path) -> None:
     assert [one.text for one in found.labels.asked] == ["red shoe"]
     assert [(one.line, one.reason) for one in found.rejects] == [
         (2, "not valid UTF-8 at byte 12 of the line; save the file as UTF-8"),
-        (3, "the query's text has half a character: a lone surrogate"),
+        (3, "the query's text: not valid Unicode (a lone surrogate)"),
     ]
     assert "\ufffd" in found.rejects[0].record
 

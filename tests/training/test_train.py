@@ -262,7 +262,13 @@ def test_the_sigmoid_loss_teaches_as_well(shop: Settings, pairs: Path, tmp_path:
 
 def test_a_product_of_both_can_be_trained_where_the_space_is_joint(tmp_path: Path) -> None:
     place = Shop(tmp_path, str(tiny_models.clip(tmp_path / "clip")))
-    settings: dict[str, Any] = {"unfreeze": 0, "fusion": "product", "lr": 1e-2, "negatives": 0}
+    settings: dict[str, Any] = {
+        "unfreeze": 0,
+        "encoder_lr": None,
+        "fusion": "product",
+        "lr": 1e-2,
+        "negatives": 0,
+    }
     report = place.train(tmp_path / "v1", **settings)
     assert report.ndcg_start is not None and report.ndcg is not None
     assert report.ndcg > report.ndcg_start + 0.1

@@ -60,7 +60,7 @@ def test_words_find_shapes_that_a_frozen_model_cannot_tell_apart(joint: Shop, tm
     assert layers.p is not None and report.p is not None and min(layers.p, report.p) >= 0.125
     assert (layers.layers, layers.unread_pictures) == (2, 0)
     assert layers.parameters == sum(value.numel() for value in unfrozen(joint.encoder).values())
-    head = joint.train(tmp_path / "head-alone", unfreeze=0)
+    head = joint.train(tmp_path / "head-alone", unfreeze=0, encoder_lr=None)
     assert head.ndcg_start == pytest.approx(layers.ndcg_start)  # both start where ``blocks`` ranks
     assert head.ndcg is not None and head.test_ndcg is not None
     assert layers.ndcg + layers.test_ndcg > head.ndcg + head.test_ndcg + 0.1
@@ -225,7 +225,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     process.send_signal(signal.SIGKILL)
     process.wait()
     with pytest.raises(ConfigError, match="holds an unfinished run with --unfreeze"):
-        joint.train(killed, unfreeze=0)
+        joint.train(killed, unfreeze=0, encoder_lr=None)
     with pytest.raises(ConfigError, match="holds an unfinished run of other settings"):
         joint.train(killed)
     assert not (killed / "head.safetensors").exists()
@@ -331,6 +331,7 @@ def run(*args: str) -> str:
         (["--unfreeze", "3"], "the picture model has 2 layers: --unfreeze 3 is more than there are"),
         (["--unfreeze", "-1"], "unfreeze must be a whole number of at least 0, got -1"),
         (["--unfreeze", "1", "--encoder-lr", "0"], "encoder_lr must be a number above 0"),
+        (["--encoder-lr", "0.001"], "--encoder-lr is the learning rate of the layers that --unfreeze trains"),
         (["--unfreeze", "1", "--init", "heads/v1"], "a head of --init knows another encoder"),
         (["--unfreeze", "1", "--fusion", "late-interaction"], "late interaction is trained over a frozen encoder"),
     ],
