@@ -96,11 +96,10 @@ def by_words(words: Sequence[str], texts: Sequence[str]) -> Ints:
 
 def _best(scores: npt.NDArray[np.float64]) -> Ints:
     """The places of the up to MINED highest scores above 0, of equal ones the first; without sorting all of them."""
-    if len(scores) > MINED:
-        least = np.partition(scores, -MINED)[-MINED]
-        places = np.flatnonzero((scores >= least) & (scores > 0))
-    else:
-        places = np.flatnonzero(scores > 0)
+    places = np.flatnonzero(scores > 0)
+    if len(places) > MINED:
+        found = scores[places]
+        places = places[found >= np.partition(found, -MINED)[-MINED]]
     return places[np.argsort(-scores[places], kind="stable")][:MINED]
 
 
