@@ -145,7 +145,7 @@ class _Reader:
                 raise InvalidValue("relevant is a list of ids, or an object of grades")
             graded = dict.fromkeys(listed, 1)
         for id in graded:
-            check_text("an id", id)
+            check_text(f"the id {id!r:.80}", id)
         return graded
 
 

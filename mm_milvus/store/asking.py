@@ -6,13 +6,17 @@ and sent again with other vectors and another filter.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from mm_milvus.store.packing import VECTORS
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
     from mm_milvus.config import Settings
+    from mm_milvus.store.stamp import Stamp
 
     Queries = Sequence[bytes] | Sequence[str]  # vectors in the type of the stored ones, or words
     Found = list[list[dict[str, Any]]]
@@ -20,16 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["Asker"]
 
 _KINDS = 256  # of searches whose requests are kept
+_FOREIGN = (ImportError, AttributeError, TypeError)  # what another pymilvus than the one known here leads to
 
 
 class Asker:
     """Searches one collection."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, stamp: Stamp, settings: Settings) -> None:
         self._name = name
+        self._vectors = VECTORS[stamp.vector_dtype]
         self._timeout = settings.timeout
         self._consistency = settings.consistency
-        self._kept: dict[tuple[object, ...], Any] = {}
+        self._kept: dict[tuple[str, ...], Any] = {}
         self._works = True  # until pymilvus turns out not to be the one that this was written for
 
     def __call__(
@@ -46,16 +52,21 @@ class Asker:
     ) -> Found:
         """What ``client.search`` returns for all queries. Raises what that raises.
 
-        Whatever fails is left to pymilvus, which knows when to repeat a call; but not when the time is over.
+        What pymilvus would try again is left to it, for the rest of the time.
         """
+        began = time.monotonic()
         window = {"limit": limit, "offset": offset, "output_fields": output_fields}
-        if self._works:
+        timeout = self._timeout
+        request = self._request(client, queries, expression, anns_field=field, param=params, **window)
+        if request is not None:
             try:
-                return self._ask(client, queries, expression, anns_field=field, param=params, **window)
+                return self._send(client, request)
+            except _FOREIGN:
+                self._works = False
             except Exception as error:
-                if _timed_out(error):
+                timeout -= time.monotonic() - began
+                if timeout <= 0 or not _is_repeated(error):
                     raise
-                self._works = not isinstance(error, ImportError | AttributeError | TypeError)
         return client.search(  # type: ignore[no-any-return]
             self._name,
             list(queries),
@@ -63,25 +74,32 @@ class Asker:
             search_params=params,
             anns_field=field,
             consistency_level=self._consistency,
-            timeout=self._timeout,
+            timeout=timeout,
             **window,
         )
 
-    def _ask(self, client: Any, queries: Queries, expression: str, **options: Any) -> Found:
+    def _send(self, client: Any, request: Any) -> Found:
         from pymilvus.client.call_context import _api_level_md
         from pymilvus.client.search_result import SearchResult
         from pymilvus.client.utils import check_status
 
-        request = self._request(client, queries, expression, options)
-        context = client._generate_call_context()
-        call = client._get_connection()._stub.Search
-        response = call(request, timeout=self._timeout, metadata=_api_level_md(context))
+        metadata = _api_level_md(client._generate_call_context())
+        response = client._get_connection()._stub.Search(request, timeout=self._timeout, metadata=metadata)
         check_status(response.status)
         found: Found = SearchResult(response.results, -1, status=response.status)
         return found
 
-    def _request(self, client: Any, queries: Queries, expression: str, options: dict[str, Any]) -> Any:
-        """The SearchRequest that pymilvus would make of this."""
+    def _request(self, client: Any, queries: Queries, expression: str, **options: Any) -> Any:
+        """The SearchRequest that pymilvus would make of this; None where only pymilvus itself can tell."""
+        if not self._works:
+            return None
+        try:
+            return self._made(client, queries, expression, options)
+        except (*_FOREIGN, LookupError, ValueError):
+            self._works = False
+            return None
+
+    def _made(self, client: Any, queries: Queries, expression: str, options: dict[str, Any]) -> Any:
         from pymilvus.client.ts_utils import construct_guarantee_ts
         from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
@@ -93,7 +111,7 @@ class Asker:
         if (known := self._kept.get(kind)) is None:
             if len(self._kept) >= _KINDS:
                 self._kept.clear()
-            known = self._kept[kind] = self._pattern(client, queries, **options, **when)
+            known = self._kept[kind] = self._pattern(queries, options, when)
         pattern, vectors = known
         values = [query.encode() if isinstance(query, str) else query for query in queries]
         placeholder = common_pb2.PlaceholderValue(values=values)
@@ -107,16 +125,22 @@ class Asker:
         request.MergeFrom(pattern)
         return request
 
-    def _pattern(self, client: Any, queries: Queries, **options: Any) -> tuple[Any, Any]:
+    def _pattern(self, queries: Queries, options: dict[str, Any], when: dict[str, Any]) -> tuple[Any, Any]:
         """pymilvus' request without what every search has of its own, and the empty placeholder of the vectors."""
+        from pymilvus import DataType
+        from pymilvus.client.check import check_pass_param
         from pymilvus.client.prepare import Prepare
         from pymilvus.grpc_gen import common_pb2
 
-        schema, _ = client._get_connection()._get_schema(
-            self._name, timeout=self._timeout, context=client._generate_call_context()
-        )
+        check_pass_param(**{name: options[name] for name in ("limit", "anns_field", "output_fields")})
+        fused = {"name": "fused", "type": DataType[self._vectors]}  # all that it asks a schema for
         request = Prepare.search_requests_with_expr(
-            self._name, data=list(queries), schema=schema, use_default_consistency=False, **options
+            self._name,
+            data=list(queries),
+            schema={"fields": [fused]},
+            use_default_consistency=False,
+            **options,
+            **when,
         )
         group = common_pb2.PlaceholderGroup.FromString(request.placeholder_group)
         for own in ("nq", "placeholder_group", "dsl", "guarantee_timestamp"):
@@ -126,7 +150,15 @@ class Asker:
         return request, vectors
 
 
-def _timed_out(error: Exception) -> bool:
+def _is_repeated(error: Exception) -> bool:
+    """Whether pymilvus tries again after it."""
     import grpc
+    from pymilvus.decorators import IGNORE_RETRY_CODES
+    from pymilvus.exceptions import ErrorCode, MilvusException
+    from pymilvus.grpc_gen import common_pb2
 
-    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    if isinstance(error, grpc.RpcError):
+        return bool(error.code() not in IGNORE_RETRY_CODES)
+    if isinstance(error, MilvusException):
+        return bool(error.code == ErrorCode.RATE_LIMIT or error.compatible_code == common_pb2.RateLimit)
+    return False

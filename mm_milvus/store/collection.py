@@ -89,7 +89,7 @@ class Collection:
         self._settings = settings
         self._writer = RowWriter(link, name, stamp, capabilities, settings)
         self._packer = Packer(name, stamp)
-        self._ask = Asker(name, settings)
+        self._ask = Asker(name, stamp, settings)
         self._types = stamp.schema.types()
         self._unpacker = Unpacker(stamp)
         self._columns = [field.name for field in stamp.schema.fields if field.typed]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Packer"]
+__all__ = ["VECTORS", "Packer"]
 
 # Columns of every collection: how a row's value is found.
 _OWN: dict[str, Callable[[Row], Any]] = {
@@ -39,7 +39,7 @@ _OWN: dict[str, Callable[[Row], Any]] = {
 _RESERVED = frozenset((*_OWN, "fused", "mm_sparse", "$meta"))
 _SCALAR = frozenset((FieldType.BOOL, FieldType.INT64, FieldType.DOUBLE, FieldType.VARCHAR))
 _PAYLOADS = {"BOOL": "bool_data", "INT64": "long_data", "DOUBLE": "double_data", "VARCHAR": "string_data"}
-_VECTORS = {"float32": "FLOAT_VECTOR", "float16": "FLOAT16_VECTOR", "bfloat16": "BFLOAT16_VECTOR"}
+VECTORS = {"float32": "FLOAT_VECTOR", "float16": "FLOAT16_VECTOR", "bfloat16": "BFLOAT16_VECTOR"}
 _FLOATS_TAG = b"\x0a"  # field 1 of FloatArray, length-delimited
 
 
@@ -146,7 +146,7 @@ class Packer:
         return [row.attributes.get(name) for row in rows]
 
     def _add_vectors(self, data: Any, kind: Any, rows: Sequence[Row]) -> None:
-        if kind.name != _VECTORS[self._stamp.vector_dtype]:
+        if kind.name != VECTORS[self._stamp.vector_dtype]:
             raise NotImplementedError(f"vectors of type {kind.name}")
         dim = data.vectors.dim = self._stamp.dim
         vectors = [row.fused for row in rows]

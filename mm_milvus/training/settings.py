@@ -127,7 +127,8 @@ class TrainSettings:
     def identity(self) -> dict[str, Any]:
         """Everything that the trained weights depend on, in JSON's types."""
         apart = ("out", "overwrite")
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in apart}
+        values = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in apart}
+        return values | {"encoder_lr": self.encoder_rate}
 
 
 def _check_together(settings: TrainSettings) -> None:

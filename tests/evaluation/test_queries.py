@@ -105,6 +105,8 @@ BAD = {
     '{"query": "red", "relevant": ["\\ud800"]}': "lone surrogate",
     '{"query": "red", "relevant": {"\\ud800": 1}}': "lone surrogate",
     '{"query": "\\ud800", "relevant": ["a"]}': "lone surrogate",
+    '{"query": "red\\u0000shoe", "relevant": ["a"]}': "the query's text: holds a NUL",
+    '{"query": "red", "relevant": ["a", "b\\u0000"]}': "the id 'b",
     '{"query": {"id": true}, "relevant": ["a"]}': "the id of a query is a text, got True",
     '{"query": {"id": 17.0}, "relevant": ["a"]}': "the id of a query is a text, got 17.0",
     '{"query": {"text": 17}, "relevant": ["a"]}': "the text of a query is a text, got 17",

@@ -353,3 +353,12 @@ def test_the_offline_encoder_has_no_layers(tmp_path: Path) -> None:
         NotSupported, match=r"'offline' has no layers .* CLIP-type model or with towers:IMAGE\+TEXT"
     ):
         train(TrainSettings(out=tmp_path / "x", pairs=make_pairs(tmp_path / "p.jsonl"), unfreeze=1), settings)
+
+
+def test_the_usual_rate_is_the_same_whether_it_is_given_or_not(tmp_path: Path) -> None:
+    settings = [
+        TrainSettings(out=tmp_path, from_catalog=True, unfreeze=1, encoder_lr=rate)
+        for rate in (None, 1e-5, 1e-4)
+    ]
+    usual, given, other = (one.identity() for one in settings)
+    assert usual == given != other
