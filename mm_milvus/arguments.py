@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from mm_milvus.config import Settings, load_settings
 from mm_milvus.errors import ConfigError
-from mm_milvus.records import Boost, Crop, Facet, Sort
+from mm_milvus.records import Boost, Crop, Facet, Query, Signal, Sort
 
 if TYPE_CHECKING:
     from mm_milvus.records import FieldType, Reranker
@@ -236,6 +236,8 @@ def entries(value: Any) -> list[tuple[Any, float | None]]:
     """One value, a (value, weight) pair, or a list of either -> pairs."""
     if value is None:
         return []
+    if isinstance(value, Query | Signal):
+        raise ConfigError("a Query is answered by search(); query() takes words, pictures and ids")
     if isinstance(value, Mapping):
         return entries(list(value.items()))
     if isinstance(value, list):

@@ -175,9 +175,10 @@ class Boost:
     @property
     def strength(self) -> float:
         """The amount, or what it is by default."""
-        if self.amount is None:
-            return 30.0 if self.how == "recency" else 1.0
-        return self.amount
+        return self.amount if self.amount is not None else 30.0 if self.how == "recency" else 1.0
+
+    def __str__(self) -> str:
+        return f"{self.how}:{self.field}={self.strength:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +246,8 @@ class Query:
 class Hit:
     """One product of a page. ``score`` is the weighted mean of the signals' similarities, at most 1.
 
-    With ``explain``, ``scores`` has what each route found: "vector", "text", "relevance" with a ``min_score``, and
-    "rerank" with a reranker.
-    """
+    With ``explain``, ``scores`` has what each route found: "vector", "text", "relevance" (``min_score``), "unboosted"
+    (the score before boosts), "rerank"."""
 
     id: str
     score: float

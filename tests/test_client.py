@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mm_milvus import Client, F, Facet
+from mm_milvus import Client, F, Facet, Query, Signal
 from mm_milvus.errors import (
     ConfigError,
     EncoderError,
@@ -208,6 +208,8 @@ def test_what_no_client_can_be_made_of_is_one_line() -> None:
 
 
 def test_a_search_takes_a_query(shop: Client) -> None:
+    with pytest.raises(ConfigError, match=r"a Query is answered by search\(\); query\(\) takes words"):
+        shop.query(Query((Signal("text", "red"),)))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"search\(\) takes a Query, got 'red'; query\(\) takes words"):
         shop.search("red")  # type: ignore[arg-type]
 

@@ -26,7 +26,7 @@ _OLDEST = 0.5  # of the score is left to the oldest products, and to those witho
 def boosted(
     candidates: Sequence[Candidate], boosts: Sequence[Boost], attributes: Mapping[str, Mapping[str, Any]]
 ) -> list[Candidate]:
-    """The candidates in their new order. A missing value never takes a product away."""
+    """The candidates in their new order, each with its score before. A missing value never takes a product away."""
     now = time.time()
     for boost in boosts:
         _check_dates(boost, attributes)
@@ -44,7 +44,8 @@ def boosted(
                     score = _times(score, _recency(value, now, boost.strength))
                 case "first":
                     is_first.append(not value or value <= 0)
-        changed.append((is_first, replace(candidate, score=score)))
+        scores = {**candidate.scores, "unboosted": candidate.score}
+        changed.append((is_first, replace(candidate, score=score, scores=scores)))
     changed.sort(key=lambda pair: (pair[0], by_score(pair[1])))
     return [candidate for _, candidate in changed]
 

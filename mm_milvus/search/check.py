@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mm_milvus.catalog.names import nearest
 from mm_milvus.errors import ConfigError, UnknownField
-from mm_milvus.records import Boost, Facet, FieldType, Query, Sort
+from mm_milvus.records import Boost, Facet, FieldType, Query, Signal, Sort
 from mm_milvus.search.facets import COUNTABLE
 from mm_milvus.search.order import SORTABLE, by_relevance
 from mm_milvus.search.routes import POOL, mode_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_query"]
 
+_KINDS = ("text", "image", "id", "vector")
 _CHOICES = {
     "mode": ("auto", "vector", "text", "hybrid"),
     "combine": ("weighted", "rrf"),
@@ -58,10 +59,10 @@ _MOST_FACET = 10_000
 def check_query(query: Query, collection: Collection) -> None:
     """Raises ConfigError or UnknownField for what is not a query to this collection."""
     _check_page(query)
+    _check_values(query)
     if not query.signals:
         _check_browse(query)
     if query.signals and all(map(is_, _REST(query), _USUAL)):  # as most are: beside a search this can be felt
-        _check_pictures(query)
         return
     _check_numbers(query)
     for name, choices in _CHOICES.items():
@@ -70,7 +71,6 @@ def check_query(query: Query, collection: Collection) -> None:
     if not isinstance(query.exclude, tuple | list) or not all(isinstance(id, str) for id in query.exclude):
         raise ConfigError(f"exclude is a list of ids, got {query.exclude!r:.80}")
     _check_signals(query)
-    _check_pictures(query)
     _check_used(query, collection)
     _check_fields(query, collection)
     if query.cursor is not None and query.offset:
@@ -91,8 +91,12 @@ def _check_signals(query: Query) -> None:
         raise ConfigError(f"the composition {query.composition!r} is one of vectors: take the mode 'vector'")
 
 
-def _check_pictures(query: Query) -> None:
+def _check_values(query: Query) -> None:
     for signal in query.signals:
+        if not isinstance(signal, Signal) or signal.kind not in _KINDS:
+            raise ConfigError(
+                f"a signal is Signal(kind, value), its kind one of {', '.join(_KINDS)}, not {signal!r:.80}"
+            )
         if signal.kind == "image" and not _is_picture(signal.value):
             raise ConfigError(
                 f"a picture is a path, an address, bytes or a PIL image, not {signal.value!r:.80}"

@@ -183,7 +183,11 @@ class Searcher:
             ranking = self._ranking(query, composed, filter, pool)
             attributes = self._attributes(query, ranking.candidates)
             if query.boosts:
-                ranking = replace(ranking, candidates=boosted(ranking.candidates, query.boosts, attributes))
+                ranking = replace(
+                    ranking,
+                    candidates=boosted(ranking.candidates, query.boosts, attributes),
+                    explain={**ranking.explain, "boosts": ", ".join(map(str, query.boosts))},
+                )
             if query.rerank is not None:
                 ranking = self._reranked(query, ranking)
             entries = self._entries(query, ranking, attributes)

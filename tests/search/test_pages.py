@@ -113,6 +113,18 @@ def test_boosts_by_hand(shop: Shop) -> None:
     assert found["n"] == pytest.approx(plain["n"] / 4, abs=1e-5)  # a factor above 1 helps
 
 
+def test_boosts_are_explained(shop: Shop) -> None:
+    plain = {hit.id: hit.score for hit in shop.search(Query(NEAREST))}
+    page = shop.search(
+        Query(NEAREST, boosts=(Boost("price", "add", 0.5), Boost("featured", "first")), explain=True)
+    )
+    assert page.explain["boosts"] == "add:price=0.5, first:featured=1"
+    assert {hit.id: hit.scores["unboosted"] for hit in page} == pytest.approx(plain, abs=1e-6)
+    assert any(hit.score > hit.scores["unboosted"] + 1 for hit in page)
+    unexplained = shop.search(Query(NEAREST, boosts=(Boost("price", "add", 0.5),)))
+    assert (unexplained.explain, [dict(hit.scores) for hit in unexplained]) == ({}, [{}] * len(unexplained))
+
+
 def test_a_reranker_has_the_last_word(shop: Shop) -> None:
     seen: list[Hit] = []
 
@@ -414,6 +426,9 @@ def test_a_ranking_by_vector_ends_where_milvus_ends(shop: Shop, monkeypatch: pyt
         (Query(NEAREST, cursor="x", offset=3), ConfigError, "takes the place of an offset"),
         (Query((Signal("vector", [1.0, 2.0]),)), ConfigError, f"must be {DIM} finite numbers"),
         (Query((Signal("vector", "words"),)), ConfigError, "must be a list of numbers"),
+        (Query((Signal("txt", "a"),)), ConfigError, "one of text, image, id, vector, not Signal(kind='txt'"),  # type: ignore[arg-type]
+        (Query("red"), ConfigError, "a signal is Signal(kind, value), its kind one of"),  # type: ignore[arg-type]
+        (Query((("text", "red"),), limit=3), ConfigError, "not ('text', 'red')"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_no_query_is_said(shop: Shop, query: Query, error: type[Exception], message: str) -> None:
