@@ -1,4 +1,4 @@
-"""Searches, as ``MilvusClient.search`` does them, for half of what they cost this process.
+"""Searches, as ``MilvusClient.search`` does them, for two thirds of the time that this process spends on one.
 
 pymilvus looks at every argument of every search and packs it anew. Here its request is kept for each kind of search,
 and sent again with other vectors and another filter.
