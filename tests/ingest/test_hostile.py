@@ -278,6 +278,31 @@ def test_a_table_with_bad_rows(tmp_path: Path) -> None:
         ]
 
 
+def test_a_stray_quote_and_a_cut_off_end_cost_their_own_lines(tmp_path: Path) -> None:
+    rows = [f"p{n},shoe {n},{n}.50" for n in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,title,price", *rows]), encoding="utf-8")
+    with Client(tmp_path / "shop.db") as shop:
+        assert shop.ingest(tmp_path / "a.csv").written == 40
+        rows = [row.replace("shoe", "boot") for row in rows]
+        rows[9] = 'p9,"boot 9,9.50'
+        rows[-1] = "p39,boo"
+        (tmp_path / "a.csv").write_text("\n".join(["id,title,price", *rows]), encoding="utf-8")
+        with pytest.raises(TooManyRejects):
+            shop.ingest(tmp_path / "a.csv", max_reject_rate=0.04)
+        report = shop.ingest(tmp_path / "a.csv", max_reject_rate=0.05)
+        assert (report.read, report.unchanged, report.rejected) == (40, 38, 2)
+        found = [json.loads(line) for line in (tmp_path / "a.rejects.jsonl").read_bytes().splitlines()]
+        assert [(line["line"], line["reason"]) for line in found] == [
+            (11, "not CSV: a quote that is never closed"),
+            (41, "the file ends within this row: 2 values for 3 columns"),
+        ]
+        assert [hit.attributes for hit in shop.get(["p9", "p10", "p39"])] == [
+            {"title": "shoe 9", "price": 9.5},
+            {"title": "boot 10", "price": 10.5},
+            {"title": "shoe 39", "price": 39.5},
+        ]
+
+
 def test_a_gzip_that_is_cut_off_gives_the_rows_before_the_cut(tmp_path: Path) -> None:
     rows = b"".join(encode({"id": f"p{n}", "title": os.urandom(8).hex()}) + b"\n" for n in range(40))
     whole = gzip.compress(rows)
