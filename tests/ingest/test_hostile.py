@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from mm_milvus import Client
-from mm_milvus.errors import CatalogError, TooManyRejects
+from mm_milvus.errors import CatalogError, ConfigError, TooManyRejects
 from mm_milvus.ingest import pictures
 from mm_milvus.media import MediaPolicy
 from mm_milvus.records import IngestReport
@@ -327,7 +327,7 @@ def test_a_folder_that_takes_no_rejects_is_one_line(tmp_path: Path) -> None:
     if os.access(folder, os.W_OK):
         pytest.skip("this user may write everywhere")
     with Client(tmp_path / "shop.db") as shop:
-        with pytest.raises(CatalogError, match="cannot write the rejects file .*Permission denied"):
+        with pytest.raises(ConfigError, match="the rejects file .* cannot be made: Permission denied"):
             shop.ingest(folder / "a.jsonl")
         report = shop.ingest(folder / "a.jsonl", rejects=tmp_path / "rejects.jsonl", max_reject_rate=1)
         assert (report.written, report.rejected) == (1, 1)
@@ -336,7 +336,6 @@ def test_a_folder_that_takes_no_rejects_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rejects", "reason"),
     [
-        ("no/such/folder/r.jsonl", "cannot write the rejects file .*No such file or directory"),
         ("precious.txt", "precious.txt is not a rejects file, it is not overwritten"),
         ("folder", "folder is not a rejects file"),
     ],
@@ -348,6 +347,24 @@ def test_a_rejects_file_that_cannot_be(rejects: str, reason: str, tmp_path: Path
     with Client(tmp_path / "shop.db") as shop, pytest.raises(CatalogError, match=reason):
         shop.ingest(tmp_path / "a.jsonl", rejects=tmp_path / rejects)
     assert (tmp_path / "precious.txt").read_bytes() == b"my thesis"
+
+
+def test_a_place_for_rejects_is_looked_for_before_anything_is_done(tmp_path: Path) -> None:
+    """Also where no row is rejected: the next catalog may have one."""
+    name = "a" * 245  # and its rejects file has a name that is too long
+    (tmp_path / f"{name}.jsonl").write_bytes(b'{"id": "a", "title": "shoe"}\n')
+    with Client(tmp_path / "shop.db") as shop:
+        for options in (
+            {},
+            {"rejects": tmp_path / "no" / "r.jsonl"},
+            {"rejects": tmp_path / f"{name}.jsonl/r"},
+        ):
+            with pytest.raises(ConfigError, match="cannot be made: .*; say with --rejects FILE") as caught:
+                shop.ingest(tmp_path / f"{name}.jsonl", **options)
+            assert caught.value.exit_code == 2
+            assert os.listdir(tmp_path) == [f"{name}.jsonl"]
+        assert shop.ingest(tmp_path / f"{name}.jsonl", rejects=tmp_path / "r.jsonl").written == 1
+    assert not (tmp_path / "r.jsonl").exists()
 
 
 def test_an_interrupt_does_not_wait_for_a_silent_host(
