@@ -136,6 +136,7 @@ class Client:
             raise ConfigError("dry_run is set, and an ingest would store products: call preview() instead")
         stamp = self._existing_stamp()
         catalog = ingest.open_source(source, settings, stamp)
+        ingest.check_rejects(catalog, settings)
         encoders = self._replicas(stamp)
         self._connect(create=True)
         self._collection = None  # the ingest may change its schema

@@ -17,9 +17,19 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 from mm_milvus.errors import CatalogError
 from mm_milvus.records import Rejected
 
-__all__ = ["LINE_LIMIT", "SAVE_AS_UTF8", "JsonLines", "Line", "RawRow", "Source", "read_lines", "snippet"]
+__all__ = [
+    "LINE_LIMIT",
+    "SAVE_AS_UTF8",
+    "SNIPPET_LIMIT",
+    "JsonLines",
+    "Line",
+    "RawRow",
+    "Source",
+    "read_lines",
+    "snippet",
+]
 
-LINE_LIMIT = 16 * 1024 * 1024  # bytes of one line
+LINE_LIMIT = 16 * 1024 * 1024  # bytes of one line, and of all lines of one row
 SNIPPET_LIMIT = 4096  # bytes of an unreadable row that are kept for the rejects file
 SAVE_AS_UTF8 = "save the file as UTF-8"
 _BOM = b"\xef\xbb\xbf"

@@ -7,10 +7,11 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from mm_milvus.errors import CatalogError
+from mm_milvus.errors import CatalogError, ConfigError
 from mm_milvus.records import Rejected
 
 __all__ = ["RejectsFile", "default_rejects_path"]
@@ -33,8 +34,8 @@ def default_rejects_path(source: str | os.PathLike[str]) -> Path:
 class RejectsFile:
     """Writes one JSON object per rejected row: line, id, stage, reason, record, and kept where it is true.
 
-    The file appears with the first row; what an earlier run left is removed when the context is entered. A file
-    that is there and holds anything but rejects is refused with CatalogError, and so is a path that cannot be written.
+    The file appears with the first row; what an earlier run left is removed when the context is entered. ``check``
+    says before that whether this will go well; a write that fails all the same raises CatalogError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,13 +44,12 @@ class RejectsFile:
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
+        self.check()
         try:
-            if self.path.exists():
-                self._remove_stale()
+            if self.path.exists():  # a link that leads nowhere yet is kept
+                self.path.unlink()
         except OSError as error:
-            raise CatalogError(
-                f"cannot replace the rejects file {self.path}: {error.strerror or error}; --rejects names another"
-            ) from error
+            raise self._unusable(error) from error
         return self
 
     def __exit__(
@@ -64,6 +64,20 @@ class RejectsFile:
                 reason = problem.strerror or problem
                 raise CatalogError(f"cannot write the rejects file {self.path}: {reason}") from problem
 
+    def check(self) -> None:
+        """Changes nothing. Raises ConfigError when the file cannot be made where it is to be, and CatalogError when
+        something else than rejects is there."""
+        try:
+            if self.path.exists():
+                self._refuse_other()
+                with TemporaryFile(dir=self.path.parent):  # the file will be removed and made anew
+                    return
+            target = Path(os.path.realpath(self.path))
+            target.open("xb").close()
+            target.unlink()
+        except OSError as error:
+            raise self._unusable(error) from error
+
     def write(self, rejected: Rejected) -> None:
         """Appends the row; it is on its way to the disk when this returns."""
         try:
@@ -77,12 +91,17 @@ class RejectsFile:
             ) from error
         self.count += 1
 
-    def _remove_stale(self) -> None:
+    def _refuse_other(self) -> None:
         if not self.path.is_file() or not _holds_rejects(self.path):
             raise CatalogError(
                 f"{self.path} is not a rejects file, it is not overwritten; choose another path"
             )
-        self.path.unlink()
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        reason = error.strerror or error
+        return ConfigError(
+            f"the rejects file {self.path} cannot be made: {reason}; say with --rejects FILE where it can"
+        )
 
 
 def _holds_rejects(path: Path) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import csv
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mm_milvus.catalog.readers import SAVE_AS_UTF8, RawRow, read_lines, snippet
+from mm_milvus.catalog.readers import LINE_LIMIT, SAVE_AS_UTF8, SNIPPET_LIMIT, RawRow, read_lines, snippet
 from mm_milvus.errors import CatalogError
 from mm_milvus.records import Rejected
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["DelimitedText", "ParquetFile"]
 
 _DELIMITERS = (",", ";", "\t", "|")
+_END_OF_DATA = "unexpected end of data"  # what csv says of a quote that is open at the end of the file
+_LINE_COST = 128  # bytes of memory that a line takes beside its text
+_LEAST_REACH = 8192  # bytes that a row may always have
+_REACH_BACK = 16  # times its size that a line gives back
 _BATCH_ROWS = 256  # rows of a Parquet file in memory at once: they may hold pictures
 _MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
@@ -49,23 +55,36 @@ class DelimitedText:
                 fields = next(parser)
             except StopIteration:
                 return
-            except csv.Error as error:
-                yield Rejected(lines.start, None, "read", f"not CSV: {error}", snippet(lines.raw))
-                continue
-            except _BadLine as error:
-                yield Rejected(lines.start, None, "read", error.problem, snippet(lines.raw), last=error.last)
+            except (csv.Error, _BadLine) as error:
+                yield lines.refuse(error)
                 continue
             if any(field.strip() for field in fields):
                 yield self._row(fields, lines)
 
     def _row(self, fields: list[str], lines: _TextLines) -> RawRow | Rejected:
+        if len(fields) != len(self.columns) and (rejected := self._miscounted(fields, lines)):
+            return rejected
         if lines.invalid:
-            reason = f"not valid UTF-8; {SAVE_AS_UTF8}"
-            return Rejected(lines.start, None, "read", reason, snippet(lines.raw))
-        if len(fields) > len(self.columns):
-            reason = f"{len(fields)} values for {len(self.columns)} columns"
-            return Rejected(lines.start, None, "read", reason, snippet(lines.raw))
+            return lines.refused(f"not valid UTF-8; {SAVE_AS_UTF8}")
         return RawRow(lines.start, dict(zip(self.columns, fields, strict=False)), text=True)
+
+    def _miscounted(self, fields: list[str], lines: _TextLines) -> Rejected | None:
+        """None where only the last values are missing: spreadsheets leave them out where they are empty."""
+        counts = f"{len(fields)} values for {len(self.columns)} columns"
+        too_many = len(fields) > len(self.columns)
+        if lines.several and (too_many or self._may_hold_rows(fields)):
+            return lines.refuse_quote(f"lines {lines.start} to {lines.end} are {counts} with it")
+        if too_many:
+            return lines.refused(counts)
+        if lines.cut_off:
+            return lines.refused(f"the file ends within this row: {counts}")
+        if lines.doubtful:
+            return lines.refused(f"{counts}, in a line that a wrong quote before it reaches")
+        return None
+
+    def _may_hold_rows(self, fields: list[str]) -> bool:
+        """Whether what begins a line within quotes may be rows of its own."""
+        return any(self._delimiter in field.partition("\n")[2] for field in fields)
 
     def _parser(self, lines: _TextLines) -> Iterator[list[str]]:
         # strict: a stray quote is an error on its row, not a value that swallows the rows after it
@@ -93,27 +112,86 @@ class _BadLine(Exception):
 
 
 class _TextLines:
-    """Feeds the csv parser, and remembers where its current row starts and what it looked like."""
+    """Feeds the csv parser, and keeps the lines of its current row: after a wrong quote they are read again.
+
+    A row ends within ``LINE_LIMIT``. Each row that fails uses up some of that reach and each line that is done with
+    gives some back, so that a file of nothing but wrong quotes is not read once per line.
+    """
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
-        self._number = 0
-        self.start_row()
+        self._again: deque[Line] = deque()
+        self._row: list[Line] = []
+        self._size = 0  # of the row, as its lines take memory
+        self._reach = LINE_LIMIT
+        self._doubtful = 0  # the last line that a wrong quote reached
+        self.invalid = False
 
     def start_row(self) -> None:
-        self.start = self._number + 1
-        self.raw = b""
+        self._reach = min(LINE_LIMIT, self._reach + _REACH_BACK * self._size)
+        self._row = []
+        self._size = 0
         self.invalid = False
+
+    @property
+    def start(self) -> int:
+        return self._row[0].number
+
+    @property
+    def end(self) -> int:
+        return self._row[-1].number
+
+    @property
+    def several(self) -> bool:
+        return len(self._row) > 1
+
+    @property
+    def cut_off(self) -> bool:
+        """Only the last line of a file can lack its end."""
+        return not self._row[-1].data.endswith((b"\n", b"\r"))
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the row may as well be a part of a text before it, whose quotes are wrong."""
+        return self.start <= self._doubtful
+
+    def refused(self, reason: str) -> Rejected:
+        """The row as a whole."""
+        raw = b"".join(line.data[:SNIPPET_LIMIT] for line in self._row[:SNIPPET_LIMIT])
+        return Rejected(self.start, None, "read", reason, snippet(raw))
+
+    def refuse(self, error: csv.Error | _BadLine) -> Rejected:
+        """The line that the row began with, for what the parser met; those after it are read again."""
+        if str(error) == _END_OF_DATA:
+            return self.refuse_quote()
+        if self.several:
+            return self.refuse_quote(f"line {self.end}: {error}")
+        if isinstance(error, _BadLine):
+            return replace(self.refused(error.problem), last=error.last)
+        return self.refused(f"not CSV: {error}")
+
+    def refuse_quote(self, where: str = "") -> Rejected:
+        """The line that the row began with, for the quote in it; those after it are read again."""
+        if self.several:
+            self._doubtful = max(self._doubtful, self.end)
+        self._again.extendleft(reversed(self._row[1:]))
+        self._reach = max(_LEAST_REACH, self._reach - self._size)
+        del self._row[1:]
+        self._size = len(self._row[0].data) + _LINE_COST
+        how = f"not closed properly ({where})" if where else "never closed"
+        return self.refused(f"not CSV: a quote that is {how}")
 
     def __iter__(self) -> _TextLines:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
-        self._number = line.number
-        self.raw += line.data[: max(0, 4096 - len(self.raw))]
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._row.append(line)
+        self._size += len(line.data) + _LINE_COST
         if line.problem:
             raise _BadLine(line.problem, line.last)
+        if self._size > self._reach and self.several:
+            raise _BadLine("too far from where it opens", last=False)
         try:
             return line.data.decode("utf-8")
         except UnicodeDecodeError:

@@ -14,6 +14,15 @@ worker                  all of it behind ``run``
 from mm_milvus.ingest.prepare import Preview, open_source, open_target, preview
 from mm_milvus.ingest.tally import CountedWaits
 from mm_milvus.ingest.verify import verify
-from mm_milvus.ingest.worker import run
+from mm_milvus.ingest.worker import check_rejects, run
 
-__all__ = ["CountedWaits", "Preview", "open_source", "open_target", "preview", "run", "verify"]
+__all__ = [
+    "CountedWaits",
+    "Preview",
+    "check_rejects",
+    "open_source",
+    "open_target",
+    "preview",
+    "run",
+    "verify",
+]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[IngestReport], None]
 
-__all__ = ["run"]
+__all__ = ["check_rejects", "run"]
 
 _AHEAD = 2  # batches beyond those that are being encoded
 _DOWNLOADS = 32
@@ -60,10 +60,7 @@ def run(
     Raises Interrupted after a Ctrl-C, when what was in flight is written; TooManyRejects and DeletionRefused after the
     last row; all of them carry the report. Raises what a stage raises: StoreError, EncoderError, CatalogError.
     """
-    path = settings.rejects or default_rejects_path(catalog.path)
-    if path.resolve() == catalog.path.resolve():
-        raise ConfigError(f"the rejects would overwrite the catalog {path}; name another file with --rejects")
-    with RejectsFile(path) as rejects:
+    with _rejects_file(catalog, settings) as rejects:
         tally = Tally(collection.name, collection.stamp, rejects, waits)
         tally.notices = catalog.notices
         ids = CatalogIds() if settings.sync else None
@@ -92,6 +89,18 @@ def run(
         finally:  # what was written until an error is seen by others, too
             collection.settle()
     return tally.report()
+
+
+def check_rejects(catalog: Catalog, settings: Settings) -> None:
+    """What ``run`` would refuse, before a model is loaded. Raises ConfigError when the rejects file cannot be made."""
+    _rejects_file(catalog, settings).check()
+
+
+def _rejects_file(catalog: Catalog, settings: Settings) -> RejectsFile:
+    path = settings.rejects or default_rejects_path(catalog.path)
+    if path.resolve() == catalog.path.resolve():
+        raise ConfigError(f"the rejects would overwrite the catalog {path}; name another file with --rejects")
+    return RejectsFile(path)
 
 
 def _finish(

@@ -90,7 +90,6 @@ def test_csv(rows: list[tuple[str, str, str]], delimiter: str, quoted: bool) -> 
 def test_no_bytes_crash_the_reader_and_every_good_row_survives(noise: bytes, kind: str) -> None:
     good = b'{"id": "good", "title": "a"}' if kind == "jsonl" else b"good,a"
     header = b"" if kind == "jsonl" else b"id,title\n"
-    noise = noise.replace(b'"', b"'")  # an open quote may swallow the rows after it
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"shop.{kind}"
         path.write_bytes(header + b'{"id": 1}\n' * (kind == "jsonl") + noise + b"\n" + good + b"\n")

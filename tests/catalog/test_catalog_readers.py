@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mm_milvus.catalog import open_catalog, readers
+from mm_milvus.catalog import open_catalog, readers, tables
 from mm_milvus.config import Settings
 from mm_milvus.errors import CatalogError
 from mm_milvus.records import FieldType, Product, Rejected
@@ -134,13 +134,145 @@ def test_csv_with_a_stray_quote_a_huge_field_or_bad_bytes(tmp_path: Path) -> Non
     )
     rows = read(path)
     assert [(row.line, row.id) for row in rows] == [
-        (2, None), (3, "2"), (4, None), (5, None), (6, "5"), (7, "6"), (8, None),
+        (2, None), (3, "2"), (4, None), (5, None), (6, "5"), (7, "6"), (8, None), (9, "8"),
     ]  # fmt: skip
     reasons = [row.reason for row in rows if isinstance(row, Rejected)]
     assert reasons[0].startswith("not CSV: ")
     assert reasons[1].startswith("not CSV: field larger than field limit")
     assert reasons[2:4] == ["not valid UTF-8; save the file as UTF-8", "title: holds a NUL character"]
-    assert rows[-1].record == '7,"open\n8,eight'
+    assert reasons[-1] == "not CSV: a quote that is never closed"
+    assert rows[-2].record == '7,"open'
+
+
+def shop_of(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "shop.csv"
+    path.write_text("id,title,brand\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+WRONG = "not CSV: a quote that is not closed properly"
+
+
+NEXT_QUOTE = f"{WRONG} (line 101: ',' expected after '\"')"
+
+
+@pytest.mark.parametrize(
+    ("later", "reason", "others"),
+    [
+        ("60,Hat,Fenn", NEXT_QUOTE, []),
+        ('60,"",Fenn', NEXT_QUOTE, []),
+        ('60,"Hat, red",Fenn', f"{WRONG} (line 61: ',' expected after '\"')", []),
+        ('60,",a,b', f"{WRONG} (lines 41 to 61 are 4 values for 3 columns with it)", [61]),
+        ('60,Hat"', f"{WRONG} (lines 41 to 61 are 2 values for 3 columns with it)", [61]),
+        (f"60,{'x' * 140_000},Fenn", f"{WRONG} (line 61: field larger than field limit (131072))", [61]),
+    ],
+    ids=["next", "empty", "quoted", "too many", "too few", "too large"],
+)
+def test_a_quote_that_is_not_closed_costs_its_own_line(
+    tmp_path: Path, later: str, reason: str, others: list[int]
+) -> None:
+    lines = [f"{n},shirt {n},Fenn" for n in range(1, 301)]
+    lines[39] = '40,"shirt 40,Fenn'
+    lines[59] = later
+    lines[99] = '100,"two\nlines, ""quoted""",Fenn'  # a row after it that spans lines for good reasons
+    rows = {row.line: row for row in read(shop_of(tmp_path, *lines))}
+    rejected = [row for row in rows.values() if isinstance(row, Rejected)]
+    assert (rejected[0].line, rejected[0].reason, rejected[0].record) == (41, reason, '40,"shirt 40,Fenn')
+    assert [row.line for row in rejected[1:]] == others
+    assert sorted(rows) == [n for n in range(2, 303) if n != 102]
+    assert [rows[n].id for n in (42, 60, 62, 101, 103, 302)] == ["41", "59", "61", "100", "101", "300"]
+    assert rows[101].attributes["title"] == 'two\nlines, "quoted"'  # type: ignore[union-attr]
+
+
+def test_lines_of_a_text_with_wrong_quotes_are_no_short_rows(tmp_path: Path) -> None:
+    path = shop_of(
+        tmp_path,
+        '1,"Shirt\nsoft, warm\nof wool" x,Fenn',
+        "2,Hat",
+        '3,"Bag\nof felt",Fenn',
+        '4,"Tie\nof silk"',
+        '5,"Sock\nred, or blue"',
+        "6,Cap,Fenn",
+    )
+    after = "values for 3 columns, in a line that a wrong quote before it reaches"
+    assert brief(read(path)) == [
+        (2, None, "read", f"{WRONG} (line 4: ',' expected after '\"')"),
+        (3, None, "read", f"2 {after}"),
+        (4, None, "read", f"2 {after}"),
+        (5, "2"),
+        (6, "3"),
+        (8, "4"),  # no line of its text can be a row
+        (10, None, "read", f"{WRONG} (lines 10 to 11 are 2 values for 3 columns with it)"),
+        (11, None, "read", f"2 {after}"),
+        (12, "6"),
+    ]
+
+
+def test_a_line_that_cannot_be_read_within_quotes_is_a_reject_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "LINE_LIMIT", 1 << 20)
+    path = shop_of(tmp_path, '1,"Shirt,Fenn', "2,Hat,Fenn", "3," + "x" * (3 << 20), "4,Tie,Fenn")
+    giant = "the line is longer than 1 MiB"
+    assert brief(read(path)) == [
+        (2, None, "read", f"{WRONG} (line 4: {giant})"),
+        (3, "2"),
+        (4, None, "read", giant),
+        (5, "4"),
+    ]
+    text = 'id,title\n1,one\n2,"two\n' + "".join(f"{n},product {n * 7919}\n" for n in range(3, 2000))
+    path.write_bytes(gzip.compress(text.encode())[:-3000])
+    rows = read(path)
+    assert [row.line for row in rows] == list(range(2, len(rows) + 2))
+    assert [row.line for row in rows if isinstance(row, Rejected)] == [3, len(rows) + 1]
+    assert [row.last for row in rows if isinstance(row, Rejected)] == [False, True]
+
+
+@pytest.mark.parametrize("line", ['a","b', 'a","b,' + "x" * 1000])
+def test_a_file_of_wrong_quotes_is_not_read_once_per_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """Within the quotes of the line before, each of these lines closes them and opens others: no row ever ends."""
+    given = 0
+    plain = tables._TextLines.__next__
+
+    def counted(lines: tables._TextLines) -> str:
+        nonlocal given
+        given += 1
+        return plain(lines)
+
+    monkeypatch.setattr(tables, "LINE_LIMIT", 1 << 20)
+    monkeypatch.setattr(tables._TextLines, "__next__", counted)
+    path = shop_of(tmp_path, *[line] * 20_000, "good,Hat,Fenn")
+    *rejected, good = tables.DelimitedText(path).rows()
+    assert len(rejected) == 20_000
+    assert isinstance(good, readers.RawRow)
+    assert given < 100 * 20_000
+
+
+def test_a_row_may_be_long_after_many_that_were_wrong(tmp_path: Path) -> None:
+    path = shop_of(
+        tmp_path, *['a","b'] * 20_000, *["1,Hat,Fenn"] * 20_000, '2,"' + "long\n" * 9_000 + '",Fenn'
+    )
+    *_, last = tables.DelimitedText(path).rows()
+    assert isinstance(last, readers.RawRow)
+    assert (last.line, last.values["title"]) == (40_002, "long\n" * 9_000)
+
+
+def test_a_last_row_that_was_cut_off_is_a_reject(tmp_path: Path) -> None:
+    path = shop_of(tmp_path, "1,Hat", "2,Tie,Fenn")
+    cut = "the file ends within this row"
+    for end, last in [
+        ("3,Bag", (4, None, "read", f"{cut}: 2 values for 3 columns")),
+        ("3", (4, None, "read", f"{cut}: 1 values for 3 columns")),
+        ("3,Bag,Fe", (4, "3")),
+        ("3,Bag\n", (4, "3")),
+        ("3,Bag\r\n", (4, "3")),
+        ('3,"Bag', (4, None, "read", "not CSV: a quote that is never closed")),
+        ("3,Bag\n  ", (4, "3")),
+    ]:
+        path.write_text("id,title,brand\n1,Hat\n2,Tie,Fenn\n" + end, encoding="utf-8", newline="")
+        assert brief(read(path)) == [(2, "1"), (3, "2"), last]
 
 
 def test_tsv_and_pipes(tmp_path: Path) -> None:

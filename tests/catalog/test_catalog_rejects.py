@@ -10,7 +10,7 @@ import pytest
 
 from mm_milvus.catalog import RejectsFile, default_rejects_path, open_catalog
 from mm_milvus.config import Settings
-from mm_milvus.errors import CatalogError
+from mm_milvus.errors import CatalogError, ConfigError
 from mm_milvus.records import Product, Rejected
 
 
@@ -63,12 +63,41 @@ def test_it_never_replaces_anything_else(tmp_path: Path) -> None:
     assert path.read_text() == '{"id": 1, "title": "a"}\n'
 
 
-def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
-    with (
-        RejectsFile(tmp_path / "none" / "x.jsonl") as rejects,
-        pytest.raises(CatalogError, match="cannot write the rejects file .*: No such file or directory"),
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none/x.jsonl", "No such file or directory"),
+        ("file/x.jsonl", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("link.jsonl", "No such file or directory"),
+    ],
+)
+def test_a_path_that_cannot_be_written(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").write_bytes(b"a file")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "none" / "x.jsonl")
+    rejects = RejectsFile(tmp_path / name)
+    with pytest.raises(
+        ConfigError, match=f"the rejects file .* cannot be made: {reason}; say with --rejects"
     ):
+        rejects.check()
+    with pytest.raises(ConfigError, match=reason), rejects:
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["file", "link.jsonl"]
+
+
+def test_a_check_changes_nothing(tmp_path: Path) -> None:
+    path, link = tmp_path / "shop.rejects.jsonl", tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    for one in (path, link):
+        RejectsFile(one).check()
+        with RejectsFile(one):
+            pass
+        assert os.listdir(tmp_path) == ["link.jsonl"]
+    with RejectsFile(path) as rejects:
         rejects.write(Rejected(1, None, "read", "broken"))
+    held = path.read_bytes()
+    RejectsFile(path).check()
+    assert (sorted(os.listdir(tmp_path)), path.read_bytes()) == (["link.jsonl", path.name], held)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

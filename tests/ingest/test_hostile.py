@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from mm_milvus import Client
-from mm_milvus.errors import CatalogError, TooManyRejects
+from mm_milvus.errors import CatalogError, ConfigError, TooManyRejects
 from mm_milvus.ingest import pictures
 from mm_milvus.media import MediaPolicy
 from mm_milvus.records import IngestReport
@@ -278,6 +278,31 @@ def test_a_table_with_bad_rows(tmp_path: Path) -> None:
         ]
 
 
+def test_a_stray_quote_and_a_cut_off_end_cost_their_own_lines(tmp_path: Path) -> None:
+    rows = [f"p{n},shoe {n},{n}.50" for n in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,title,price", *rows]), encoding="utf-8")
+    with Client(tmp_path / "shop.db") as shop:
+        assert shop.ingest(tmp_path / "a.csv").written == 40
+        rows = [row.replace("shoe", "boot") for row in rows]
+        rows[9] = 'p9,"boot 9,9.50'
+        rows[-1] = "p39,boo"
+        (tmp_path / "a.csv").write_text("\n".join(["id,title,price", *rows]), encoding="utf-8")
+        with pytest.raises(TooManyRejects):
+            shop.ingest(tmp_path / "a.csv", max_reject_rate=0.04)
+        report = shop.ingest(tmp_path / "a.csv", max_reject_rate=0.05)
+        assert (report.read, report.unchanged, report.rejected) == (40, 38, 2)
+        found = [json.loads(line) for line in (tmp_path / "a.rejects.jsonl").read_bytes().splitlines()]
+        assert [(line["line"], line["reason"]) for line in found] == [
+            (11, "not CSV: a quote that is never closed"),
+            (41, "the file ends within this row: 2 values for 3 columns"),
+        ]
+        assert [hit.attributes for hit in shop.get(["p9", "p10", "p39"])] == [
+            {"title": "shoe 9", "price": 9.5},
+            {"title": "boot 10", "price": 10.5},
+            {"title": "shoe 39", "price": 39.5},
+        ]
+
+
 def test_a_gzip_that_is_cut_off_gives_the_rows_before_the_cut(tmp_path: Path) -> None:
     rows = b"".join(encode({"id": f"p{n}", "title": os.urandom(8).hex()}) + b"\n" for n in range(40))
     whole = gzip.compress(rows)
@@ -302,7 +327,7 @@ def test_a_folder_that_takes_no_rejects_is_one_line(tmp_path: Path) -> None:
     if os.access(folder, os.W_OK):
         pytest.skip("this user may write everywhere")
     with Client(tmp_path / "shop.db") as shop:
-        with pytest.raises(CatalogError, match="cannot write the rejects file .*Permission denied"):
+        with pytest.raises(ConfigError, match="the rejects file .* cannot be made: Permission denied"):
             shop.ingest(folder / "a.jsonl")
         report = shop.ingest(folder / "a.jsonl", rejects=tmp_path / "rejects.jsonl", max_reject_rate=1)
         assert (report.written, report.rejected) == (1, 1)
@@ -311,7 +336,6 @@ def test_a_folder_that_takes_no_rejects_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rejects", "reason"),
     [
-        ("no/such/folder/r.jsonl", "cannot write the rejects file .*No such file or directory"),
         ("precious.txt", "precious.txt is not a rejects file, it is not overwritten"),
         ("folder", "folder is not a rejects file"),
     ],
@@ -323,6 +347,24 @@ def test_a_rejects_file_that_cannot_be(rejects: str, reason: str, tmp_path: Path
     with Client(tmp_path / "shop.db") as shop, pytest.raises(CatalogError, match=reason):
         shop.ingest(tmp_path / "a.jsonl", rejects=tmp_path / rejects)
     assert (tmp_path / "precious.txt").read_bytes() == b"my thesis"
+
+
+def test_a_place_for_rejects_is_looked_for_before_anything_is_done(tmp_path: Path) -> None:
+    """Also where no row is rejected: the next catalog may have one."""
+    name = "a" * 245  # and its rejects file has a name that is too long
+    (tmp_path / f"{name}.jsonl").write_bytes(b'{"id": "a", "title": "shoe"}\n')
+    with Client(tmp_path / "shop.db") as shop:
+        for options in (
+            {},
+            {"rejects": tmp_path / "no" / "r.jsonl"},
+            {"rejects": tmp_path / f"{name}.jsonl/r"},
+        ):
+            with pytest.raises(ConfigError, match="cannot be made: .*; say with --rejects FILE") as caught:
+                shop.ingest(tmp_path / f"{name}.jsonl", **options)
+            assert caught.value.exit_code == 2
+            assert os.listdir(tmp_path) == [f"{name}.jsonl"]
+        assert shop.ingest(tmp_path / f"{name}.jsonl", rejects=tmp_path / "r.jsonl").written == 1
+    assert not (tmp_path / "r.jsonl").exists()
 
 
 def test_an_interrupt_does_not_wait_for_a_silent_host(
