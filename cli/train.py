@@ -160,11 +160,12 @@ def _show(report: TrainReport, chosen: TrainSettings) -> None:
     _show_first(report)
     if report.unfrozen:
         _show_layers(report.unfrozen)
-    _show_gain("dev", report.ndcg_start, report.ndcg)
-    _show_gain("test", report.test_ndcg_start, report.test_ndcg)
+    was = "untrained" if chosen.init is None else "before"
+    _show_gain("dev", report.ndcg_start, report.ndcg, was)
+    _show_gain("test", report.test_ndcg_start, report.test_ndcg, was)
     for asked, bridge in (report.bridge or {}).items():
         _show_bridge(asked, bridge)
-    say(_verdict(report))
+    say(_verdict(report, chosen))
     went_on = f", {report.resumed_from:,} of them by an earlier run" if report.resumed_from else ""
     made = f"the weights of epoch {report.best_epoch} of {report.epochs}{went_on}"
     say(
@@ -175,7 +176,7 @@ def _show(report: TrainReport, chosen: TrainSettings) -> None:
         say(line)
 
 
-def _verdict(report: TrainReport) -> str:
+def _verdict(report: TrainReport, chosen: TrainSettings) -> str:
     what = _what(report)
     if report.p is None and any(report.queries[split] for split in ("dev", "test")):
         return "no query that asks with words alone was held out: whether the head is any better is not known"
@@ -187,7 +188,7 @@ def _verdict(report: TrainReport) -> str:
             f"{what} by queries of its own with mm-milvus eval"
         )
     if not report.won:
-        return f"the trained {_made(report)} by {_judges(report)}: do not use it as it is"
+        return f"the trained {_made(report, chosen)} by {_judges(report)}: do not use it as it is"
     return f"chance alone hardly makes such a gain: p {p_value(report.p)} of {_judges(report)}"
 
 
@@ -243,7 +244,8 @@ def _judges(report: TrainReport) -> str:
     return counted(count, f"{split} query", f"{split} queries")
 
 
-def _made(report: TrainReport) -> str:
+def _made(report: TrainReport, chosen: TrainSettings) -> str:
+    its_start = "its untrained start" if chosen.init is None else f"its start {one_line(str(chosen.init))}"
     of_test = report.judged_by == "test"
     first, start = (
         (report.test_ndcg_first, report.test_ndcg_start)
@@ -251,10 +253,8 @@ def _made(report: TrainReport) -> str:
         else (report.ndcg_first, report.ndcg_start)
     )
     if first is None:
-        return "head is NOT better than its untrained start"
-    return (
-        f"reranker is NOT better than {'no reranking' if first > (start or 0.0) else 'its untrained start'}"
-    )
+        return f"head is NOT better than {its_start}"
+    return f"reranker is NOT better than {'no reranking' if first > (start or 0.0) else its_start}"
 
 
 def _show_layers(layers: UnfrozenReport) -> None:

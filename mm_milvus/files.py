@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, also after a power cut."""
+"""Files that are there as a whole or not at all, also after a power cut, and locks on them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["being_replaced", "kind_of", "replace_file", "replace_json"]
+__all__ = ["being_replaced", "kind_of", "only_one", "replace_file", "replace_json"]
 
 
 @contextmanager
@@ -32,6 +32,43 @@ def replace_file(path: Path, content: str | bytes) -> None:
 def replace_json(path: Path, value: Any) -> None:
     """Writes a file that people may read, too, in one step."""
     replace_file(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[bool]:
+    """Whether nobody else has locked ``path``, a file or a folder that is there; until the end, this process has.
+
+    Nothing is left behind, and what a killed process had locked is free. Raises OSError for what cannot be opened.
+    """
+    file, alone = _locked(path)
+    try:
+        yield alone
+    finally:
+        if file is not None:
+            os.close(file)
+
+
+def _locked(path: Path) -> tuple[int | None, bool]:
+    """The open file, and whether it is locked by it: True also where there are no such locks."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:  # Windows
+        return None, True
+    while True:
+        file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return file, False
+        except OSError:  # some network drives lock no folders
+            return file, True
+        try:
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                return file, True
+        except OSError:
+            os.close(file)
+            raise
+        os.close(file)  # who had it before removed it meanwhile, and there is another one
 
 
 def kind_of(folder: Path) -> str | None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.files import only_one
 from mm_milvus.late.store import LOCK
 
 __all__ = ["exclusive"]
@@ -15,15 +16,9 @@ __all__ = ["exclusive"]
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Only one process at a time; a lock dies with its process. Raises ConfigError where another one is at it."""
-    try:
-        from fcntl import LOCK_EX, LOCK_NB, flock
-    except ImportError:  # Windows
-        yield
-        return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("wb") as file:
-        try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"another process is making the token vectors in {str(folder)!r}") from error
+    (folder / LOCK).touch()
+    with only_one(folder / LOCK) as alone:
+        if not alone:
+            raise ConfigError(f"another process is making the token vectors in {str(folder)!r}")
         yield

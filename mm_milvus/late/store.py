@@ -228,11 +228,12 @@ def _builds(home: Path) -> Iterator[Path]:
 
 
 def current_build(home: Path) -> Path | None:
-    """The folder of the build that queries read; None where there is none."""
+    """The folder of the build that queries read; None where nothing names one."""
     try:
-        return home / (home / CURRENT).read_text(encoding="utf-8").strip()
-    except OSError:
+        name = (home / CURRENT).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
         return None
+    return home / name if _NAME.fullmatch(name) else None
 
 
 def remove_builds(home: Path) -> bool:
@@ -258,9 +259,10 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         values = json.loads((folder / MANIFEST).read_bytes())
         manifest = Manifest(**values | {"segments": tuple(values["segments"])})
+        newer = manifest.version > _VERSION
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FusionError(f"the token vectors in {str(folder)!r} are damaged: {error}") from error
-    if manifest.version > _VERSION:
+    if newer:
         raise FusionError(f"the token vectors in {str(folder)!r} are of a newer version; upgrade mm-milvus")
     return manifest
 

@@ -143,7 +143,14 @@ class Stamp:
         if fusion in UNTRAINED:
             same = fusion == self.fusion
         else:
-            same = self.fusion == "head" and load_head(fusion)[1] == self.head_revision
+            revision = load_head(fusion)[1]
+            same = self.fusion == "head" and revision == self.head_revision
+            if not same and self.head and Path(fusion).expanduser().resolve() == Path(self.head).resolve():
+                raise StampMismatch(
+                    f"collection {collection!r} was fused with the head {self.head_revision} in {self.head!r}, which "
+                    f"was trained again since ({revision}); use another --collection, or remove this one first with "
+                    f"mm-milvus drop {collection}"
+                )
         if not same:
             own = self.head or self.fusion
             raise StampMismatch(

@@ -140,7 +140,7 @@ class Labels:
         """Moves a share of the queries of the training to the dev split."""
         train = np.flatnonzero(self.split == TRAIN)
         count = round(len(train) * share)
-        if share and len(train) > 1:
+        if share and len(train):
             count = min(max(count, 1), len(train) - 1)
         self.split[np.random.default_rng([seed, 1]).permutation(train)[:count]] = DEV
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["QueryVectors", "encode_queries", "version"]
+__all__ = ["QueryVectors", "encode_queries", "load_array", "version"]
 
 _TEXTS = 64  # of one step of the progress
 _PICTURES = 16
@@ -54,12 +54,17 @@ def encode_queries(
     """Vectors of all queries; paths of pictures are relative to ``base``. ``cache`` is a folder, which is made."""
     texts, views = labels.texts, labels.views
     text_vectors = _kept(
-        cache, encoder.spec, ["text", *texts], lambda: _encode_texts(texts, encoder, progress)
+        cache,
+        encoder.spec,
+        ["text", *texts],
+        encoder.spec.text_dim,
+        lambda: _encode_texts(texts, encoder, progress),
     )
     image_vectors = _kept(
         cache,
         encoder.spec,
         ["image", *([*view, version(view[0], base)] for view in views)],
+        encoder.spec.image_dim,
         lambda: _encode_views(views, encoder, reader, base, progress),
     )
     reasons = {
@@ -160,15 +165,25 @@ def version(reference: str, base: Path | None) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _kept(cache: Path, spec: EncoderSpec, keys: list[Any], encode: Callable[[], Array]) -> Array:
-    """What ``encode`` gives, from the cache where it is there already."""
+def load_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
+    """A kept array; None where there is none, or one that is damaged or other than expected: it has to be made."""
+    try:
+        with path.open("rb") as file:
+            found = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception:  # a damaged file makes the reader raise almost anything
+        return None
+    return found if (found.shape, found.dtype) == (shape, np.dtype(dtype)) else None
+
+
+def _kept(cache: Path, spec: EncoderSpec, keys: list[Any], width: int, encode: Callable[[], Array]) -> Array:
+    """What ``encode`` gives, (n, width) for all ``keys`` but the first; from the cache where it is there already."""
     if len(keys) == 1:
         return np.empty((0, 0), np.float32)
     identity = json.dumps([spec.name, spec.revision, keys], ensure_ascii=True)
     path = cache / f"{keys[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
-    if path.is_file():
-        return np.asarray(np.load(path), np.float32)
-    found = encode()
+    if (kept := load_array(path, (len(keys) - 1, width), np.float32)) is not None:
+        return kept
+    found = np.asarray(encode(), np.float32)
     cache.mkdir(parents=True, exist_ok=True)
     with being_replaced(path) as file:
         np.save(file, found)

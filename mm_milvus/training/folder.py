@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.files import replace_file, replace_json
+from mm_milvus.files import only_one, replace_file, replace_json
 from mm_milvus.training.settings import LATE, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
@@ -26,21 +26,39 @@ _MARKS = {CACHE, CHECKPOINT, "head.safetensors"}  # one of them is in every fold
 
 @contextmanager
 def folder_of(settings: TrainSettings) -> Iterator[None]:
-    """For the time of a training. Folders that one makes and leaves empty, because it fails, are removed.
+    """For the time of a training, which has it alone. Folders that one makes and leaves empty, because it fails, are
+    removed.
 
-    Raises ConfigError for a folder with a head that is not to be replaced.
+    Raises ConfigError for a folder with a head that is not to be replaced, or in which another training is running.
     """
     cache = settings.out / CACHE
     made = [path for path in (cache, *cache.parents) if not path.exists()]
+    with ExitStack() as stack:
+        try:
+            if alone := _taken(settings.out, stack):
+                _check_out(settings)
+                yield
+        except BaseException:
+            for path in made:
+                if not path.is_dir() or any(path.iterdir()):
+                    break
+                path.rmdir()
+            raise
+        if not alone:  # nothing is removed: all that is there is the other one's
+            raise ConfigError(f"another training is running in {str(settings.out)!r}")
+
+
+def _taken(out: Path, stack: ExitStack) -> bool:
+    """Makes the folder and locks it, until ``stack`` ends: the folder itself, as a file in it would be left there."""
     try:
-        _check_out(settings)
-        yield
-    except BaseException:
-        for path in made:
-            if not path.is_dir() or any(path.iterdir()):
-                break
-            path.rmdir()
-        raise
+        out.mkdir(parents=True, exist_ok=True)
+        return stack.enter_context(only_one(out))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot write to the folder {str(out)!r}: {error.strerror}")
 
 
 def _check_out(settings: TrainSettings) -> None:
@@ -48,11 +66,10 @@ def _check_out(settings: TrainSettings) -> None:
 
     unfinished = [settings.out / name for name in CHECKPOINTS]
     try:
-        settings.out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in settings.out.iterdir()}
         (settings.out / CACHE).mkdir(exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write to the folder {str(settings.out)!r}: {error.strerror}") from error
+        raise _unwritable(settings.out, error) from error
     if names - {REJECTS} and not names & _MARKS:
         raise ConfigError(
             f"{str(settings.out)!r} holds {min(names)!r} and no training: take a folder that is new or empty"

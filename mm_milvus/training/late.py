@@ -103,7 +103,9 @@ def train_late(settings: TrainSettings, shop: Settings, told: Progress) -> Train
         test_ndcg_first=mean_of(_first_ndcgs(task, TEST)),
         unread_pictures=task.inputs.unread,
     )
-    return save(settings.out, task.model.to_head(), task.rejects, outcome, advised(report, shop))
+    return save(
+        settings.out, task.model.to_head(), task.rejects, outcome, advised(report, shop, shop.collection)
+    )
 
 
 def _read(

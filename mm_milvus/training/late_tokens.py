@@ -16,7 +16,7 @@ from mm_milvus.errors import MediaError
 from mm_milvus.files import being_replaced, replace_file
 from mm_milvus.late import product_tokens
 from mm_milvus.training.data import Labels, Products, View
-from mm_milvus.training.encode import version
+from mm_milvus.training.encode import load_array, version
 from mm_milvus.training.views import view_of
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ def _of_products(
             sources.progress("encoding tokens", min(start + _ITEMS, len(ids)), len(ids))
         replace_file(told, json.dumps(unread))
 
-    text, image = tables.both("met", keys, encoded)
-    unread = json.loads(told.read_text(encoding="utf-8"))
+    text, image = tables.both("met", keys, encoded, anew=_told(told, ids) is None)
+    unread = _told(told, ids) or []
     if not unread or sources.goes_on:
         return text, image, len(unread)
     found, failed = _encoded(sources, tables.widths, unread)
@@ -177,6 +177,15 @@ def _of_products(
         replace_file(told, json.dumps(failed))
 
     return *tables.both("met", keys, mended, anew=True), len(failed)
+
+
+def _told(path: Path, ids: Sequence[str]) -> list[str] | None:
+    """Those of the ``ids`` whose pictures could not be read; None where the file is not there, or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, list) and set(found) <= set(ids) else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _encoded(
@@ -252,7 +261,9 @@ class _Tables:
         anew: bool = False,
     ) -> list[TokenTable]:
         paths = [self.path(name, keys) for name in names]
-        if anew or not all(path.with_suffix(".npy").is_file() for path in paths):
+        if anew or not all(
+            _is_whole(path, len(keys), width) for path, width in zip(paths, widths, strict=True)
+        ):
             self._write(paths, encode)
         return [_table(path, width) for path, width in zip(paths, widths, strict=True)]
 
@@ -272,6 +283,15 @@ class _Tables:
         for path, count in zip(paths, counts, strict=True):
             with being_replaced(path.with_suffix(".npy")) as table:
                 np.save(table, np.concatenate([[0], np.cumsum(count, dtype=np.int64)]).astype(np.int64))
+
+
+def _is_whole(path: Path, count: int, width: int) -> bool:
+    """Whether there is a table of ``count`` items as it was written."""
+    starts, rows = load_array(path.with_suffix(".npy"), (count + 1,), np.int64), path.with_suffix(".bin")
+    if starts is None or not rows.is_file():
+        return False
+    rises = starts[0] == 0 and bool((np.diff(starts) >= 0).all())
+    return rises and rows.stat().st_size == int(starts[-1]) * width * 2
 
 
 def _table(path: Path, width: int) -> TokenTable:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm_milvus.errors import MediaError
+from mm_milvus.errors import ConfigError, MediaError
 from mm_milvus.files import being_replaced, replace_file
 from mm_milvus.training.data import View
 from mm_milvus.training.encode import version
@@ -46,11 +46,17 @@ class PictureFile:
         return self._sizes > 0
 
     def load(self, places: Ints) -> list[Prepared]:
-        """The pictures at ``places``, which have to be readable."""
+        """The pictures at ``places``, which have to be readable. Raises ConfigError for a damaged file."""
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
-        with self.path.open("rb") as file:
-            found = [load(self._bytes(file.fileno(), int(place))) for place in places]
+        try:
+            with self.path.open("rb") as file:
+                found = [load(self._bytes(file.fileno(), int(place))) for place in places]
+        except SafetensorError as error:
+            raise ConfigError(
+                f"the pictures in {str(self.path)!r} are damaged ({error}); delete that file"
+            ) from error
         return [one[_ALONE] if set(one) == {_ALONE} else one for one in found]
 
     def _bytes(self, file: int, place: int) -> bytes:
@@ -75,8 +81,8 @@ def read_pictures(
     key = json.dumps([spec.preprocessing, [[*view, version(view[0], base)] for view in views]])
     path = cache / f"pictures-{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin"
     index = path.with_suffix(".json")
-    if path.is_file() and index.is_file():
-        return PictureFile(path, json.loads(index.read_text()))
+    if (kept := _sizes(path, index, len(views))) is not None:
+        return PictureFile(path, kept)
 
     def prepared(view: View) -> bytes:
         try:
@@ -93,6 +99,16 @@ def read_pictures(
             progress(len(sizes), len(views))
     replace_file(index, json.dumps(sizes))
     return PictureFile(path, sizes)
+
+
+def _sizes(path: Path, index: Path, count: int) -> list[int] | None:
+    """Of ``count`` pictures in the file at ``path``; None where one of both files is not there, or damaged."""
+    try:
+        sizes = json.loads(index.read_text())
+        fits = len(sizes) == count and all(type(size) is int and size >= 0 for size in sizes)
+        return sizes if fits and path.stat().st_size == sum(sizes) else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _parts(views: Sequence[View]) -> Iterable[Sequence[View]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mm_milvus.errors import FusionError
 from mm_milvus.fusion import Head, HeadConfig, HeadKind, load_head
 from mm_milvus.records import Rejected
-from mm_milvus.training.advice import advised
+from mm_milvus.training.advice import advised, free_collection
 from mm_milvus.training.data import DEV, TEST, Labels, Products, Queries, read_products
 from mm_milvus.training.folder import folder_of, save
 from mm_milvus.training.measure import mean_of, ndcgs_of
@@ -69,6 +69,7 @@ def _train_head(settings: TrainSettings, shop: Settings, told: Progress) -> Trai
     policy = MediaPolicy(allow_private_hosts=shop.allow_private_hosts)
     with Store(shop) as store, MediaReader(policy) as reader:
         collection = store.open(shop.collection)
+        fused = free_collection(settings.out, shop, store.has)  # at once: a server may be away in the end
         task = _read(settings, collection, shop, reader, told)
     split = task.labels.judging
     before, start = mean_of(_scores(task, TEST)), _scores(task, split)
@@ -84,7 +85,7 @@ def _train_head(settings: TrainSettings, shop: Settings, told: Progress) -> Trai
     report = replace(report, bridge=bridges, unfrozen=unfrozen)
     if unfrozen:
         report = replace(report, ndcg_start=unfrozen.ndcg_start)
-    return save(settings.out, task.model.to_head(), task.rejects, outcome, advised(report, shop))
+    return save(settings.out, task.model.to_head(), task.rejects, outcome, advised(report, shop, fused))
 
 
 def _trained(

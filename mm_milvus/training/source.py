@@ -62,12 +62,24 @@ def read_labels(settings: TrainSettings, products: Products, collection: Collect
         return PairsFile(labels)
     read = read_pairs(settings.pairs, _places(products), dev_share=settings.dev_share, seed=settings.seed)
     if not len(read.labels.queries_of(TRAIN)):
-        what = f"the file of pairs {str(settings.pairs)!r} has no pair to train with"
-        if read.rejects:
-            unknown = f"{read.unknown_products:,} of them for products that are not stored"
-            what += f": {len(read.rejects):,} lines were refused, {unknown}"
+        what = f"the file of pairs {str(settings.pairs)!r} has no pair to train with{_why(read)}"
         raise ConfigError(what + _refused(settings, read.rejects, read.rejects[:1]))
     return read
+
+
+def _why(read: PairsFile) -> str:
+    """Where the lines are that are none to train with."""
+    reasons = []
+    others = [f"{count:,} {name}" for name, count in read.labels.counts()[1].items() if count]
+    if others:
+        reasons.append(
+            f"all of its pairs are of other splits ({', '.join(others)}), and some have to be of train"
+        )
+    if read.rejects:
+        unknown = f"{read.unknown_products:,} of them for products that are not stored"
+        lines = "1 line was" if len(read.rejects) == 1 else f"{len(read.rejects):,} lines were"
+        reasons.append(f"{lines} refused, {unknown}")
+    return f": {'; '.join(reasons)}" if reasons else ""
 
 
 def _places(products: Products) -> dict[str, int]:

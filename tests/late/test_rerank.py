@@ -391,3 +391,23 @@ def test_the_command_line_tells_when_tokens_are_not_current(
     assert "of the queries:" not in run(*compared).stdout
     again = run(*query, "--json")
     assert again.stderr == "" and "notices" not in json.loads(again.stdout)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"../elsewhere", b"a\0b"])
+def test_a_name_of_the_current_tokens_that_is_damaged_is_none(
+    shop: Settings, trained: Path, content: bytes
+) -> None:
+    folder = Path(make_tokens(trained, shop).folder)
+    (folder.parent / "current").write_bytes(content)
+    with Client(config=shop) as client, pytest.raises(ConfigError, match="there are no token vectors of"):
+        client.query("tea", rerank="late-interaction")
+    assert make_tokens(trained, shop).products == 6
+    with Client(config=shop) as client:
+        assert len(client.query("tea", rerank="late-interaction").hits) == 6
+
+
+def test_a_manifest_of_another_type_is_damaged(shop: Settings, trained: Path) -> None:
+    manifest = Path(make_tokens(trained, shop).folder) / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": "two"}), encoding="utf-8")
+    with Client(config=shop) as client, pytest.raises(FusionError, match=r"token vectors in .* are damaged"):
+        client.query("tea", rerank="late-interaction")

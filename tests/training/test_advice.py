@@ -12,7 +12,7 @@ from mm_milvus_cli.main import cli
 
 from mm_milvus import Settings
 from mm_milvus.training import TrainReport, UnfrozenReport
-from mm_milvus.training.advice import advised
+from mm_milvus.training.advice import advised, free_collection
 
 REPORT = TrainReport(
     out="heads/v1", fusion="linear", dim=512, shared=False, encoder="offline", collection="products", products=86,
@@ -30,7 +30,7 @@ INGEST = "mm-milvus ingest CATALOG --fusion heads/v1"
 
 
 def commands(report: TrainReport, shop: Settings) -> tuple[str | None, str | None]:
-    found = advised(report, shop)
+    found = advised(report, shop, f"{shop.collection}_v1")
     return found.next, found.then
 
 
@@ -78,8 +78,30 @@ def test_what_is_no_better_is_not_put_to_use(report: TrainReport) -> None:
 
 def test_where_chance_or_nothing_decides_the_command_is_told() -> None:
     for p in (0.3, None):
-        found = advised(replace(REPORT, won=None, p=p), ELSEWHERE)
+        found = advised(replace(REPORT, won=None, p=p), ELSEWHERE, "tiny_v1")
         assert found.next == f"{INGEST} --collection tiny_v1 --uri shop.db"
+
+
+def test_a_collection_is_named_like_its_head_and_unlike_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def name(out: str, *taken: str, shop: Settings = ELSEWHERE) -> str:
+        found = free_collection(Path(out), shop, lambda name: name in taken)
+        assert Settings(collection=found).collection == found
+        return found
+
+    assert name("heads/shop-v1") == "tiny_shop_v1"
+    assert name("heads/v1", "tiny_v1", "tiny_v1_3") == "tiny_v1_2"
+    assert name("heads/v1", "tiny_v1", "tiny_v1_2") == "tiny_v1_3"
+    assert name("heads/über-1") == "tiny__ber_1"
+    # Without a letter of ASCII, all would be lines.
+    others = [name(f"heads/{word}") for word in ("靴", "鞄", "靴下", "-", "_")]
+    assert len(set(others)) == 5 and all(other.startswith("tiny_head_") for other in others)
+    assert name("heads/靴") == others[0]
+    (tmp_path / "v7").mkdir()
+    monkeypatch.chdir(tmp_path / "v7")
+    assert name(".") == "tiny_v7"
+    assert len(name("v" * 250, "tiny_" + "v" * 245, shop=ELSEWHERE)) <= 255
 
 
 def test_the_example_of_the_docs_ends_with_the_command_that_they_promise(

@@ -84,6 +84,26 @@ def test_where_all_lines_are_refused_they_are_all_written(shop: Settings, tmp_pa
     assert not (tmp_path / "v1" / "rejects.jsonl").exists()
 
 
+def test_pairs_that_are_all_of_other_splits_are_counted(shop: Settings, tmp_path: Path) -> None:
+    lines = [{**GOOD, "split": "test"}, {"query": "x", "product": "mug-red-1", "split": "dev"}]
+    lines.append({"query": "x", "product": "mug-blue-1", "split": "dev"})
+    others = r"all of its pairs are of other splits \(2 dev, 1 test\), and some have to be of train"
+    told = f"no pair to train with: {others}"
+    with pytest.raises(ConfigError, match=f"{told}$"):
+        train(
+            TrainSettings(out=tmp_path / "v1", pairs=written(tmp_path / "pairs.jsonl", *lines), **FAST), shop
+        )
+    pairs = written(tmp_path / "pairs.jsonl", *lines, {"query": "x", "product": "nobody"})
+    with pytest.raises(ConfigError, match=f"{told}; 1 line was refused, 1 of them for products that are not"):
+        train(TrainSettings(out=tmp_path / "v1", pairs=pairs, **FAST), shop)
+
+
+def test_a_single_query_is_never_held_out(shop: Settings, tmp_path: Path) -> None:
+    pairs = written(tmp_path / "pairs.jsonl", GOOD)
+    report = train(TrainSettings(out=tmp_path / "v1", pairs=pairs, dev_share=0.9, **FAST), shop)
+    assert report.queries == {"train": 1, "dev": 0, "test": 0}
+
+
 def test_an_empty_file_has_no_reason(shop: Settings, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no pair to train with$"):
         train(TrainSettings(out=tmp_path / "v1", pairs=written(tmp_path / "pairs.jsonl"), **FAST), shop)

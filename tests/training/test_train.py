@@ -245,6 +245,17 @@ def test_a_head_that_is_no_better_is_called_that(shop: Settings, tmp_path: Path)
     assert load_head(tmp_path / "head")[0].config.dim == 32
 
 
+def test_a_start_that_was_trained_is_not_called_untrained(shop: Settings, tmp_path: Path) -> None:
+    train(TrainSettings(out=tmp_path / "one", from_catalog=True, **FAST), shop)
+    args = ["train", "--from-catalog", "--init", str(tmp_path / "one"), "--uri", shop.uri, "--lr", "1e-12"]
+    done = CliRunner(catch_exceptions=False).invoke(
+        cli, [*args, "--epochs", "1", "--out", str(tmp_path / "two")]
+    )
+    assert "nDCG@10 of dev: 0." in done.stdout and " before, 0." in done.stdout
+    assert f"the trained head is NOT better than its start {tmp_path / 'one'} by " in done.stdout
+    assert "untrained" not in done.stdout
+
+
 def test_importing_the_room_loads_no_torch() -> None:
     program = "import sys, mm_milvus.training; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
