@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mm_milvus"
 ORDER = [
     "errors",
     "files",
+    "texts",
     "records",
     "config",
     "catalog",

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mm_milvus.catalog.values import check_text
 from mm_milvus.errors import InvalidValue
+from mm_milvus.texts import check_unicode
 
 __all__ = ["is_data_uri", "references"]
 
@@ -25,7 +25,7 @@ def references(value: Any, *, text: bool, several: bool) -> list[str]:
     """
     found = [reference.strip() for reference in _flat(value, text, several)]
     for reference in found:
-        check_text("image", reference)
+        check_unicode("image", reference)
     return list(dict.fromkeys(reference for reference in found if reference))
 
 

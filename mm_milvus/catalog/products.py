@@ -10,9 +10,10 @@ from mm_milvus.catalog.names import says_count, says_money
 from mm_milvus.catalog.numbers import is_plain_number, parse_money
 from mm_milvus.catalog.pictures import is_data_uri, references
 from mm_milvus.catalog.text import render_text
-from mm_milvus.catalog.values import Conversion, check_id, check_name, check_string, convert, is_missing
+from mm_milvus.catalog.values import Conversion, check_id, check_name, convert, is_missing
 from mm_milvus.errors import InvalidValue
 from mm_milvus.records import FieldType, Product, Rejected
+from mm_milvus.texts import check_string
 
 if TYPE_CHECKING:
     from mm_milvus.catalog.infer import Profile

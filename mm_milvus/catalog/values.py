@@ -13,19 +13,10 @@ from typing import Any
 from mm_milvus.catalog.numbers import is_plain_number, parse_money
 from mm_milvus.errors import InvalidValue
 from mm_milvus.records import FieldType
+from mm_milvus.texts import STRING_BYTES, check_string
 
-__all__ = [
-    "STRING_BYTES",
-    "Conversion",
-    "check_id",
-    "check_name",
-    "check_string",
-    "check_text",
-    "convert",
-    "is_missing",
-]
+__all__ = ["Conversion", "check_id", "check_name", "convert", "is_missing"]
 
-STRING_BYTES = 65_535  # of a VARCHAR; servers count UTF-8 bytes
 _NAME_BYTES = 255
 _ID_BYTES = 512
 _DEPTH = 50
@@ -196,24 +187,6 @@ def _check_json(name: str, value: Any, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         return {check_name(key): _check_json(name, item, depth + 1) for key, item in value.items()}
     raise InvalidValue(f"{name}: {_shown(value)} cannot be stored")
-
-
-def check_text(name: str, value: str) -> int:
-    """Bytes of ``value`` in UTF-8. Raises InvalidValue when it has none, or what Milvus takes for its end."""
-    try:
-        size = len(value if value.isascii() else value.encode())
-    except UnicodeEncodeError:
-        raise InvalidValue(f"{name}: not valid Unicode (a lone surrogate)") from None
-    if "\0" in value:
-        raise InvalidValue(f"{name}: holds a NUL character")
-    return size
-
-
-def check_string(name: str, value: str) -> str:
-    """``value`` itself. Raises InvalidValue when Milvus could not store it unchanged."""
-    if (size := check_text(name, value)) > STRING_BYTES:
-        raise InvalidValue(f"{name}: {size:,} bytes of UTF-8, the limit is {STRING_BYTES:,}")
-    return value
 
 
 def check_name(name: str) -> str:

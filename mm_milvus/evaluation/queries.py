@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mm_milvus.catalog.readers import RawRow, parse_row, read_lines, snippet
-from mm_milvus.catalog.values import check_text
 from mm_milvus.errors import CatalogError, ConfigError, InvalidValue, MediaError
 from mm_milvus.evaluation.measures import MOST_GRADE
 from mm_milvus.evaluation.records import Question, Questions
 from mm_milvus.media.references import classify, show
 from mm_milvus.records import Rejected, Signal
+from mm_milvus.texts import check_unicode
 
 __all__ = ["load_queries"]
 
@@ -114,7 +114,7 @@ class _Reader:
             for value in map(_id_text, entries) if kind == "id" else entries:
                 if not isinstance(value, str) or not value.strip():
                     raise InvalidValue(f"the {kind} of a query is a text, got {value!r:.80}")
-                check_text(f"the query's {kind}", value)
+                check_unicode(f"the query's {kind}", value)
                 yield Signal(kind, self._picture(value) if kind == "image" else value, weight)
 
     def _picture(self, reference: str) -> str:
@@ -145,7 +145,7 @@ class _Reader:
                 raise InvalidValue("relevant is a list of ids, or an object of grades")
             graded = dict.fromkeys(listed, 1)
         for id in graded:
-            check_text(f"the id {id!r:.80}", id)
+            check_unicode(f"the id {id!r:.80}", id)
         return graded
 
 

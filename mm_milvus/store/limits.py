@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm_milvus.catalog.values import STRING_BYTES, check_string
 from mm_milvus.errors import InvalidValue
 from mm_milvus.records import FieldType
 from mm_milvus.store.json import dump_json
+from mm_milvus.texts import check_string
 
 if TYPE_CHECKING:
     from mm_milvus.records import Row
@@ -22,7 +22,6 @@ __all__ = [
     "ARRAY_CAPACITY",
     "ATTRIBUTES_BYTES",
     "ID_BYTES",
-    "STRING_BYTES",
     "check_row",
     "check_value",
 ]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from mm_milvus.errors import ConfigError, NotSupported
 from mm_milvus.records import Field, FieldType, Schema
 from mm_milvus.store.filters import is_column_name
-from mm_milvus.store.limits import ARRAY_CAPACITY, ID_BYTES, STRING_BYTES
+from mm_milvus.store.limits import ARRAY_CAPACITY, ID_BYTES
 from mm_milvus.store.tokens import BM25_B, BM25_K1
+from mm_milvus.texts import STRING_BYTES
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from mm_milvus.catalog.readers import RawRow, parse_row, read_lines, snippet
-from mm_milvus.catalog.values import check_text
 from mm_milvus.errors import CatalogError, ConfigError, InvalidValue
 from mm_milvus.records import Rejected
+from mm_milvus.texts import check_unicode
 from mm_milvus.training.data import DEV, SPLITS, Asked, Labels
 
 __all__ = ["PairsFile", "pairs_of", "read_pairs"]
@@ -119,7 +119,7 @@ def _asked(query: Any, places: dict[str, int]) -> Asked:
     for part in ("text", "image"):
         if part in query and not (isinstance(query[part], str) and query[part].strip()):
             raise InvalidValue(f"the query's {part} must be a string that is not empty")
-        check_text(f"the query's {part}", query.get(part, ""))
+        check_unicode(f"the query's {part}", query.get(part, ""))
     product = _place(query["id"], "query's id", places) if "id" in query else -1
     return Asked(query.get("text", "").strip(), query.get("image", ""), product=product)
 
