@@ -126,28 +126,25 @@ class Asker:
         return request
 
     def _pattern(self, queries: Queries, options: dict[str, Any], when: dict[str, Any]) -> tuple[Any, Any]:
-        """pymilvus' request without what every search has of its own, and the empty placeholder of the vectors."""
+        """pymilvus' request without what every search has of its own, and the empty placeholder of the vectors.
+
+        It is made of a search by an id: for a look at vectors pymilvus would import SciPy, .1 s of every first search.
+        """
         from pymilvus import DataType
         from pymilvus.client.check import check_pass_param
         from pymilvus.client.prepare import Prepare
+        from pymilvus.client.type_info import PlaceholderType, require_placeholder_type
         from pymilvus.grpc_gen import common_pb2
 
         check_pass_param(**{name: options[name] for name in ("limit", "anns_field", "output_fields")})
-        fused = {"name": "fused", "type": DataType[self._vectors]}  # all that it asks a schema for
+        words = isinstance(queries[0], str)
+        kind = PlaceholderType.VARCHAR if words else require_placeholder_type(DataType[self._vectors])
         request = Prepare.search_requests_with_expr(
-            self._name,
-            data=list(queries),
-            schema={"fields": [fused]},
-            use_default_consistency=False,
-            **options,
-            **when,
+            self._name, ids=["none"], use_default_consistency=False, **options, **when
         )
-        group = common_pb2.PlaceholderGroup.FromString(request.placeholder_group)
-        for own in ("nq", "placeholder_group", "dsl", "guarantee_timestamp"):
+        for own in ("nq", "ids", "guarantee_timestamp"):
             request.ClearField(own)
-        vectors = group.placeholders[0]
-        vectors.ClearField("values")
-        return request, vectors
+        return request, common_pb2.PlaceholderValue(tag="$0", type=kind)
 
 
 def _is_repeated(error: Exception) -> bool:

@@ -310,6 +310,34 @@ def test_delete_and_drop(folder: Path, tmp_path: Path) -> None:
     assert run("info", expect=25).stdout == ""
 
 
+_AT_THE_END = """
+import atexit, gc, sys
+from mm_milvus_cli.main import main
+heavy = {"torch", "scipy", "transformers"}
+tell = lambda: print(gc.isenabled(), gc.get_freeze_count() > 0, heavy & set(sys.modules), file=sys.stderr)
+atexit.register(tell)
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "end"),
+    [
+        (["query", "--text", "red ball"], "False True set()"),
+        (["query", "--text", "red ball", "--mode", "vector"], "False True set()"),
+        (["get", "red-ball"], "False True set()"),
+        (["verify", "catalog.jsonl"], "True True set()"),
+    ],
+)
+def test_a_short_command_loads_little_and_looks_for_no_garbage(
+    folder: Path, shop: Shop, args: list[str], end: str
+) -> None:
+    """A long one may make some; at the end none does."""
+    program = [sys.executable, "-c", _AT_THE_END, *args, "--uri", "shop.db"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=folder)
+    assert done.stderr.splitlines()[-1] == end
+
+
 @pytest.mark.parametrize(
     ("args", "question"),
     [
