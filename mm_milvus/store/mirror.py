@@ -63,7 +63,7 @@ class _Source(Protocol):
     @property
     def generation(self) -> str: ...
 
-    def products(self) -> Iterable[dict[str, Any]]: ...
+    def products(self, rows: int = ...) -> Iterable[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ class Mirrors:
         part, self._part = self._part, None  # a reading that fails is not gone on with
         self._mirror = self._reading = None  # two of them need not fit the memory
         if part is None or part.generation != generation:
-            part = _Part(generation, time.monotonic(), iter(self._source.products()))
+            products = self._source.products(most) if most == _AHEAD else self._source.products()
+            part = _Part(generation, time.monotonic(), iter(products))
         before = len(part.rows)
         part.rows.extend(islice(part.products, min(most, MOST_ROWS + 1 - before)))
         if len(part.rows) == before + most and len(part.rows) <= MOST_ROWS:

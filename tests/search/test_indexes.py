@@ -33,9 +33,9 @@ def test_old_and_new_products_are_never_in_memory_together(
     alive: list[Any] = []
     read = collection.products
 
-    def products() -> Iterator[dict[str, Any]]:
+    def products(*rows: int) -> Iterator[dict[str, Any]]:
         alive.extend((first(), mirror()))
-        return read()
+        return read(*rows)
 
     monkeypatch.setattr(collection, "products", products)
     collection.write([row("b", title="x")])
