@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide the room"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_readme_names_the_rooms_in_their_order() -> None:
+    layout = (PACKAGE.parent / "README.md").read_text(encoding="utf-8").split("## Layout")[1]
+    rooms = layout.split("`doctor.py`")[0] + "`doctor.py`"
+    assert re.findall(r"`(\w+)(?:/|\.py)`", rooms)[1:] == ORDER  # after that of the package
 
 
 def test_every_room_is_in_the_order() -> None:
