@@ -132,11 +132,13 @@ class Store:
             client.create_collection(
                 name,
                 schema=milvus_schema(client, stamp, self.capabilities),
-                index_params=milvus_index(client, self.capabilities),
                 consistency_level=self.settings.consistency,
                 properties={STAMP_PROPERTY: stamp.to_json()},
                 timeout=self.settings.timeout,
             )
+            index = milvus_index(client, self.capabilities)
+            # There is nothing to wait for; pymilvus would, half a second for each field.
+            client.create_index(name, index, timeout=self.settings.timeout, sync=False)
 
         self._link.call(f"cannot create the collection {name!r}", make)
         return self.open(name)
