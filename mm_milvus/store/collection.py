@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,21 +14,24 @@ import numpy as np
 from mm_milvus.errors import CollectionNotFound, ConfigError, FilterError, InvalidValue, StoreError
 from mm_milvus.records import Hit, Row
 from mm_milvus.store.asking import Asker
+from mm_milvus.store.columns import rows_of, tokens_of
 from mm_milvus.store.counts import Counts
 from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
 from mm_milvus.store.generation import Generation
 from mm_milvus.store.limits import check_row
-from mm_milvus.store.mirror import MOST_ROWS, Mirror, Mirrors
+from mm_milvus.store.mirror import Mirror, Mirrors
 from mm_milvus.store.packing import Packer
 from mm_milvus.store.resolve import resolved
 from mm_milvus.store.scan import pages, with_copies
 from mm_milvus.store.schema import COLUMNS
 from mm_milvus.store.stamp import STAMP_PROPERTY
+from mm_milvus.store.tokens import Tokens
 from mm_milvus.store.unpacking import Unpacker
 from mm_milvus.store.write import RowWriter, turn
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pyarrow as pa
     from pymilvus import MilvusClient
 
     from mm_milvus.config import Settings
@@ -79,14 +83,16 @@ class Collection:
         capabilities: Capabilities,
         settings: Settings,
         stamp_text: str,
+        read_columns: Callable[[list[str]], pa.Table | None] = lambda _: None,
     ) -> None:
-        """``stamp_text`` is the stamp as it is stored."""
+        """``stamp_text`` is the stamp as it is stored; ``read_columns`` see ``store.columns``."""
         self.name = name
         self.stamp = stamp
         self._stamp_text = stamp_text
         self.capabilities = capabilities
         self._link = link
         self._settings = settings
+        self._read_columns = read_columns
         self._writer = RowWriter(link, name, stamp, capabilities, settings)
         self._packer = Packer(name, stamp)
         self._ask = Asker(name, stamp, settings)
@@ -322,25 +328,26 @@ class Collection:
         for page in found(partial(self._query, "read"), _JOURNAL):
             yield from map(_journal, page)
 
-    def products(self, rows: int = _PAGE) -> Iterator[dict[str, Any]]:
-        """Everything filters can ask of each stored product: id, text, has_image, has_text and its attributes.
-
-        ``rows`` are read at a time; the more, the faster: Milvus Lite looks through all ids each time.
-        """
+    def products(self) -> Iterator[dict[str, Any]]:
+        """Everything filters can ask of each stored product: id, text, has_image, has_text and its attributes."""
         own = ["id", "text", "has_image", "has_text"]
-        query = partial(self._query, "read")
-        for page in pages(query, [*own, *self._columns, "$meta"], rows):
-            for row in page:
-                hit = self._unpacker.hit(row["id"], 1.0, row, None)
-                yield {name: row[name] for name in own} | dict(hit.attributes)
+        fields = [*own, *self._columns, "$meta"]
+        table = self._read_columns(fields)
+        asked = chain.from_iterable(pages(partial(self._query, "read"), fields, _PAGE))
+        for row in asked if table is None else rows_of(table, self.stamp.schema):
+            hit = self._unpacker.hit(row["id"], 1.0, row, None)
+            yield {name: row[name] for name in own} | dict(hit.attributes)
+
+    def tokens(self, purpose: str) -> tuple[list[str], Tokens]:
+        """Ids of all products, rising, and the search tokens of each. Raises NotSupported, as ``mirror`` does."""
+        if (table := self._read_columns(["id", "mm_tokens"])) is not None:
+            return tokens_of(table)
+        mirror = self.mirror(purpose)
+        return mirror.ids, Tokens.of(row["text"] for row in mirror.rows)
 
     def mirror(self, purpose: str) -> Mirror:
         """All products in memory. Raises NotSupported for too many of them; ``purpose`` stands in the message."""
         return self._mirrors.get(purpose)
-
-    def mirror_ahead(self) -> Mirror | None:
-        """The same in parts: reads a thousand products with each call, and gives the mirror when it has them all."""
-        return self._mirrors.ahead() if self.total(None)[0] <= MOST_ROWS else None
 
     def has_mirror(self, mirror: Mirror) -> bool:
         """Whether ``mirror`` would give this one."""

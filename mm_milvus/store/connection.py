@@ -152,7 +152,8 @@ class Store:
             lambda client: client.load_collection(name, timeout=self.settings.timeout),
         )
         self._link.loaded(name)
-        return Collection(self._link, name, stamp, self.capabilities, self.settings, text)
+        columns = {} if self._embedded is None else {"read_columns": partial(self._embedded.columns, name)}
+        return Collection(self._link, name, stamp, self.capabilities, self.settings, text, **columns)
 
     def restamp(self, name: str, stamp: Stamp) -> None:
         """Replaces the stamp, for instance when a later catalog brings attributes of new names. Open clients see it."""

@@ -7,9 +7,15 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mm_milvus.errors import ConfigError, DatabaseLocked, DatabaseNotFound, MissingDependency, StoreError
+from mm_milvus.store.columns import read_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
 
 __all__ = ["EmbeddedServer", "open_embedded"]
 
@@ -30,6 +36,10 @@ class EmbeddedServer:
     _server: Any
     _database: Any
     users: int = 0
+
+    def columns(self, name: str, fields: Sequence[str]) -> pa.Table | None:
+        """Of a collection; see ``store.columns``."""
+        return read_columns(self._database, name, fields)
 
     def close(self) -> None:
         """Gives the database back; the last user closes it and releases its lock."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from mm_milvus.errors import NotSupported
 from mm_milvus.store.filters import predicate
-from mm_milvus.store.generation import Reading, is_changing
+from mm_milvus.store.generation import Reading
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_ROWS", "Mirror", "Mirrors"]
 
-MOST_ROWS = 200_000  # some 300 MB of ordinary products, read in ten to twenty seconds
-_AHEAD = 1_000  # products that are read beside a query: some 50 ms
+MOST_ROWS = 200_000  # some 300 MB of ordinary products, read in a second or two
 _FILTERS = 16  # whose answers are kept
 
 
@@ -63,17 +61,7 @@ class _Source(Protocol):
     @property
     def generation(self) -> str: ...
 
-    def products(self, rows: int = ...) -> Iterable[dict[str, Any]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Of the products of a generation, those that have been read, and the others."""
-
-    generation: str
-    began: float
-    products: Iterator[dict[str, Any]]
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    def products(self) -> Iterable[dict[str, Any]]: ...
 
 
 class Mirrors:
@@ -82,24 +70,16 @@ class Mirrors:
     def __init__(self, source: _Source) -> None:
         self._source = source
         self._mirror: Mirror | None = None
-        self._part: _Part | None = None
         self._reading: Reading | None = None  # of the mirror, or of too many products for one
 
     def get(self, purpose: str) -> Mirror:
         """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
         generation = self._source.generation
         if not self._holds(generation):
-            self._read(generation, MOST_ROWS + 1)
+            self._read(generation)
         if self._mirror is None:
             raise self._refusal(purpose)
         return self._mirror
-
-    def ahead(self) -> Mirror | None:
-        """Reads a thousand products more, unless they are changing, and gives the mirror when these were the last."""
-        generation = self._source.generation
-        if not (self._holds(generation) or is_changing(generation)):
-            self._read(generation, _AHEAD)
-        return self._mirror if self._holds(generation) else None
 
     def has(self, mirror: Mirror) -> bool:
         """Whether ``get`` would give this one, so that what was made of it is worth keeping."""
@@ -108,20 +88,12 @@ class Mirrors:
     def _holds(self, generation: str) -> bool:
         return self._reading is not None and self._reading.holds(generation)
 
-    def _read(self, generation: str, most: int) -> None:
-        """At most so many products, after those of this generation that are there."""
-        part, self._part = self._part, None  # a reading that fails is not gone on with
+    def _read(self, generation: str) -> None:
         self._mirror = self._reading = None  # two of them need not fit the memory
-        if part is None or part.generation != generation:
-            products = self._source.products(most) if most == _AHEAD else self._source.products()
-            part = _Part(generation, time.monotonic(), iter(products))
-        before = len(part.rows)
-        part.rows.extend(islice(part.products, min(most, MOST_ROWS + 1 - before)))
-        if len(part.rows) == before + most and len(part.rows) <= MOST_ROWS:
-            self._part = part
-            return
-        self._mirror = Mirror(part.rows) if len(part.rows) <= MOST_ROWS else None
-        self._reading = Reading(generation, part.began, time.monotonic())
+        began = time.monotonic()
+        rows = list(islice(self._source.products(), MOST_ROWS + 1))
+        self._mirror = Mirror(rows) if len(rows) <= MOST_ROWS else None
+        self._reading = Reading(generation, began, time.monotonic())
 
     def _refusal(self, purpose: str) -> NotSupported:
         return NotSupported(

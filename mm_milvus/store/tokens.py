@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["BM25_B", "BM25_K1", "MAX_TOKEN_BYTES", "telling", "tokenize", "tokenize_query"]
+    import numpy.typing as npt
+
+__all__ = ["BM25_B", "BM25_K1", "MAX_TOKEN_BYTES", "Tokens", "telling", "tokenize", "tokenize_query"]
 
 # Those of Milvus Lite, which cannot be changed; collections on servers are made with the same.
 BM25_K1, BM25_B = 1.5, 0.75
@@ -40,6 +46,26 @@ _NAMES = {("pour", "over")}  # of things, in which the first word is none of the
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _RUN = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+")  # runs of Chinese characters, and words of other scripts
 _ACCENT = re.compile("[\u0300-\u036f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Those of N texts, T in all."""
+
+    lengths: npt.NDArray[np.int64]  # (N,) how many each text has
+    codes: npt.NDArray[np.int32]  # (T,) which ones, text after text
+    vocabulary: Mapping[str, int]  # token -> code
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Self:
+        """Of texts as they are written."""
+        vocabulary: dict[str, int] = {}
+        lengths, codes = array("q"), array("i")
+        for text in texts:
+            tokens = tokenize(text).split()
+            lengths.append(len(tokens))
+            codes.extend(vocabulary.setdefault(token, len(vocabulary)) for token in tokens)
+        return cls(np.array(lengths, np.int64), np.array(codes, np.int32), vocabulary)
 
 
 def tokenize(text: str) -> str:

@@ -32,23 +32,28 @@ class Shop:
         return self.client.search(query), self.twin(query)
 
 
-@pytest.fixture(scope="module", params=["lite", "read", pytest.param("server", marks=pytest.mark.server)])
+@pytest.fixture(scope="module", params=["lite", "large", pytest.param("server", marks=pytest.mark.server)])
 def shop(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, retail_catalog: Path
 ) -> Iterator[Shop]:
-    """On Milvus Lite with its own ranking by words, and with that of a client that was asked often enough."""
+    """On Milvus Lite, also with its own ranking by words, as for more products than are read, and on a server."""
     folder = tmp_path_factory.mktemp("same")
     uri = request.getfixturevalue("server_uri") if request.param == "server" else str(folder / "shop.db")
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "lite":
-            patch.setattr(indexes.Indexes, "for_words", lambda _: None)
-        patch.setattr(indexes, "_OFTEN", 0)
-        yield from opened(folder, uri, retail_catalog)
+        if request.param == "large":
+            patch.setattr(indexes, "MOST_ROWS", 0)
+        yield from opened(folder, uri, retail_catalog, in_parts=request.param == "lite")
 
 
-def opened(folder: Path, uri: str, retail_catalog: Path) -> Iterator[Shop]:
+def opened(folder: Path, uri: str, retail_catalog: Path, *, in_parts: bool) -> Iterator[Shop]:
     chosen = Settings(uri=uri, collection=f"same_{uuid.uuid4().hex[:8]}", consistency="Bounded")
     with Client(config=chosen) as client:
+        for products in (80, 82) if in_parts else ():  # files of 80, 2 and 2 products
+            part = folder / f"{products}.jsonl"
+            part.write_text(
+                "".join(retail_catalog.read_text("utf-8").splitlines(keepends=True)[:products]), "utf-8"
+            )
+            client.ingest(part, image_root=retail_catalog.parent, rejects=folder / "rejects.jsonl")
         report = client.ingest(retail_catalog, rejects=folder / "rejects.jsonl")
         while client._open().count(consistency="Bounded") < report.written:
             time.sleep(0.2)
