@@ -14,7 +14,7 @@ import numpy as np
 from mm_milvus.errors import CollectionNotFound, ConfigError, FilterError, InvalidValue, StoreError
 from mm_milvus.records import Hit, Row
 from mm_milvus.store.asking import Asker
-from mm_milvus.store.columns import rows_of, tokens_of
+from mm_milvus.store.columns import count_passing, rows_of, tokens_of
 from mm_milvus.store.counts import Counts
 from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
 from mm_milvus.store.generation import Generation
@@ -52,7 +52,6 @@ DEFAULT_EF = 256
 FILTERED_EF = 1_024
 MAX_WINDOW = 16_384  # offset + limit of one search; a server's own bound
 _LOOKUP_IDS = 1_000
-_COUNTED = 1_000
 _BM25 = {"metric_type": "BM25"}
 _PAGE = 1_800  # rows with all their attributes: up to 130 kB each, and Milvus sends 256 MB
 _STAMP_SECONDS = 1.0  # how old what is known of the stamp may be, on a server
@@ -101,7 +100,7 @@ class Collection:
         self._columns = [field.name for field in stamp.schema.fields if field.typed]
         self._mirrors = Mirrors(self)
         self._generation = Generation(link, name, settings.timeout)
-        self._counts = Counts(self._generation.text, self._bounded_count)
+        self._counts = Counts(self)
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -203,11 +202,7 @@ class Collection:
         return self._settings.consistency
 
     def total(self, filter: Filter | None) -> tuple[int, bool]:
-        """How many products pass, and whether that is exact.
-
-        Milvus Lite builds every row that it counts by a filter, 35 µs each; there the count stops at 1,000, unless
-        it is made in memory, and is remembered until something changes.
-        """
+        """How many products pass, and whether that is exact."""
         if not self.capabilities.lite:
             return self.count(filter, self.consistency), True
         return self._counts.get(filter)
@@ -216,13 +211,15 @@ class Collection:
         """Whether a product has nothing there: ``flag`` is "has_image" or "has_text". Remembered like a total."""
         return self._counts.get(self.parse(f"not {flag}"))[0] > 0
 
-    def _bounded_count(self, filter: Filter | None) -> tuple[int, bool]:
-        if filter is None:
-            return self.count(None, self.consistency), True
+    def count_here(self, filter: Filter) -> int | None:
+        """How many products pass, without a question to Milvus; None where that is not possible."""
+        return count_passing(self._read_columns, filter, self.stamp.schema)
+
+    def count_to(self, filter: Filter, most: int) -> int:
+        """How many products pass, counted up to ``most``."""
         if not can_render(filter, self.capabilities.dialect):
-            return int(self._looked_through().passing(filter).sum()), True
-        rows = self._query("count", self._render(filter), ["id"], limit=_COUNTED + 1)
-        return min(len(rows), _COUNTED), len(rows) <= _COUNTED
+            return int(self._looked_through().passing(filter).sum())
+        return len(self._query("count", self._render(filter), ["id"], limit=most))
 
     def search(
         self,

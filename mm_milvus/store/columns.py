@@ -15,14 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.records import FieldType
+from mm_milvus.store.filters import fields_of, predicate
 from mm_milvus.store.tokens import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from mm_milvus.records import Schema
+    from mm_milvus.store.filters import Filter
 
-__all__ = ["read_columns", "rows_of", "tokens_of"]
+    Reader = Callable[[list[str]], pa.Table | None]
+
+__all__ = ["count_passing", "read_columns", "rows_of", "tokens_of"]
 
 _FOREIGN = (ImportError, AttributeError, TypeError, LookupError)  # what another Milvus Lite leads to
 
@@ -69,6 +75,15 @@ def rows_of(table: pa.Table, schema: Schema) -> Iterator[dict[str, Any]]:
 def _values(column: pa.ChunkedArray, *, encoded: bool) -> list[Any]:
     values: list[Any] = column.to_pylist()
     return [None if value is None else json.loads(value) for value in values] if encoded else values
+
+
+def count_passing(read: Reader, filter: Filter, schema: Schema) -> int | None:
+    """How many products pass, by the columns that the filter names; None where they have to be asked for."""
+    named = fields_of(filter)
+    known = ["text", "has_image", "has_text", *(field.name for field in schema.fields if field.typed)]
+    fields = ["id", *(name for name in known if name in named)]
+    table = read([*fields, "$meta"] if named - set(fields) else fields)
+    return None if table is None else sum(map(predicate(filter), rows_of(table, schema)))
 
 
 def tokens_of(table: pa.Table) -> tuple[list[str], Tokens]:

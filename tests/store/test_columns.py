@@ -13,7 +13,7 @@ from mm_milvus.records import Field, FieldType, Schema
 from mm_milvus.store import Collection, Store
 from mm_milvus.store.tokens import Tokens
 
-from .conftest import row, stamp, unit
+from .conftest import ATTRIBUTES, row, stamp, unit
 
 ROWS = [
     row("a", title="a red shoe", price=10, stock=3, featured=True, sizes=["S", "M"], ratings=[1, 2.5]),
@@ -44,7 +44,8 @@ def store(lite_uri: str) -> Iterator[Store]:
 
 @pytest.fixture
 def shop(store: Store) -> Collection:
-    collection = store.create("shop", stamp(store))
+    schema = Schema((*ATTRIBUTES.fields, Field("later", FieldType.VARCHAR, typed=False)))
+    collection = store.create("shop", stamp(store, attributes=schema))
     assert collection.write(ROWS) == []
     collection.flush()
     return collection
@@ -153,3 +154,27 @@ def test_another_milvus_lite_is_asked(store: Store, shop: Collection, lacking: s
     monkeypatch.undo()
     monkeypatch.setattr(shop, "_read_columns", lambda _: None)
     assert list(shop.products()) == products
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "price < 20",
+        "not has_text",
+        "has_image and not (featured == true)",
+        "id in ['a', '漢', 'nobody']",
+        "颜色 == '红' or `net weight` > 1",
+        "later == 'one more'",
+        "later is null and price is not null",
+        "specs['size-eu'] == 42",
+        "array_contains(sizes, 'M') and array_length(ratings) == 2",
+        "title like '%T恤%'",
+        "text_match(text, 'words') and stock >= 3",
+    ],
+)
+def test_what_passes_a_filter_is_counted_alike(shop: Collection, expression: str) -> None:
+    filter = shop.parse(expression)
+    found = shop.count_here(filter)
+    assert found == shop.count(filter) == len(shop.search(unit(1), filter=filter, limit=20))
+    assert 0 < found < len(ROWS)
+    assert shop.total(filter) == (found, True)
