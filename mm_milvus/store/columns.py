@@ -30,16 +30,26 @@ if TYPE_CHECKING:
 
 __all__ = ["count_passing", "read_columns", "rows_of", "tokens_of"]
 
-_FOREIGN = (ImportError, AttributeError, TypeError, LookupError)  # what another Milvus Lite leads to
+_FOREIGN = (
+    ImportError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    LookupError,
+)  # what another Milvus Lite leads to
 
 
 def read_columns(database: Any, name: str, fields: Sequence[str]) -> pa.Table | None:
     """These columns of all products of a collection, by rising id; None where they have to be asked for."""
     try:
+        from milvus_lite.exceptions import MilvusLiteError
+    except ImportError:
+        return None
+    try:
         collection = database.get_collection(name)
         unsaved = collection._memtable.pk_index_snapshot()
         return None if unsaved else _visible(collection, fields)
-    except _FOREIGN:
+    except (*_FOREIGN, MilvusLiteError):  # whatever is wrong, the question will tell
         return None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mm_milvus.config import Settings
+from mm_milvus.errors import CollectionNotFound
 from mm_milvus.records import Field, FieldType, Schema
 from mm_milvus.store import Collection, Store
 from mm_milvus.store.tokens import Tokens
@@ -136,6 +137,14 @@ def test_an_empty_collection_has_no_columns(store: Store) -> None:
     shop.flush()
     shop.delete_ids(["a"])
     assert list(shop.products()) == [] and told(shop.tokens("the test")) == ([], [])
+
+
+def test_a_collection_that_is_gone_is_told_as_ever(store: Store, shop: Collection) -> None:
+    store.drop("shop")
+    with pytest.raises(CollectionNotFound):
+        list(shop.products())
+    with pytest.raises(CollectionNotFound):
+        shop.tokens("the test")
 
 
 @pytest.mark.parametrize("lacking", ["_memtable", "_read_snapshot"])
