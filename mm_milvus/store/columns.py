@@ -30,13 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["count_passing", "read_columns", "rows_of", "tokens_of"]
 
-_FOREIGN = (
-    ImportError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    LookupError,
-)  # what another Milvus Lite leads to
+# What another Milvus Lite than the known one leads to, or a closed one.
+_FOREIGN = (ImportError, AttributeError, TypeError, ValueError, LookupError, RuntimeError)
 
 
 def read_columns(database: Any, name: str, fields: Sequence[str]) -> pa.Table | None:
