@@ -16,7 +16,7 @@ from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
 from mm_milvus.search.compose import Composed, compose, told, weigh
-from mm_milvus.search.facets import count_values
+from mm_milvus.search.facets import count_found
 from mm_milvus.search.indexes import Indexes
 from mm_milvus.search.nearest import Nearest
 from mm_milvus.search.order import (
@@ -317,14 +317,19 @@ class Searcher:
             except NotSupported:  # too many products: the best ones are counted, and said to be that
                 if not query.signals:
                     raise
-                ranking = replace(self._ranking(query, composed, filter, POOL), complete=False)
             else:
                 return tuple(index.counts(facet, filter, types[facet.field]) for facet in query.facets)
-        ids = [candidate.id for candidate in ranking.candidates]
-        rows = [hit.attributes for hit in self.collection.get(ids, None, self.collection.consistency)]
-        return tuple(
-            count_values(facet, types[facet.field], rows, exact=ranking.complete) for facet in query.facets
-        )
+
+        def find(others: Filter | None) -> Ranking:
+            if chosen and others == filter:
+                return ranking
+            for pool in pools_of(query) if chosen else (POOL,):
+                found = self._ranking(query, composed, others, pool)
+                if found.complete:
+                    break
+            return found if chosen else replace(found, complete=False)
+
+        return count_found(query.facets, filter, self.collection, find)
 
 
 def _reordered(query: Query) -> bool:
