@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mm_milvus.encoders.base import DefaultWeights
 from mm_milvus.errors import ConfigError, NotSupported
 from mm_milvus.records import FacetCounts, Hit, Page, Query, Reranked
 from mm_milvus.search.boost import boosted
@@ -213,6 +214,9 @@ class Searcher:
             rescore = self._rescorer(composed)
             if rescore and mode_of(query) == "vector":
                 ranking = replace(ranking, candidates=rescore(ranking.candidates))
+        elif query.explain:  # words alone: none of them has a default weight but 1
+            signals = told(weigh(query.signals, DefaultWeights()))
+            ranking = replace(ranking, explain={**ranking.explain, "signals": signals})
         return ranking if query.min_score is None else relevant(ranking, query, vector, self.collection)
 
     def _by_example(self, query: Query, filter: Filter | None, pool: int) -> Ranking:

@@ -220,6 +220,8 @@ def test_random_queries_answer_as_the_twin_does(shop: Shop, data: strategies.Dat
     if asked.pop("by id"):
         asked["signals"] = (*asked["signals"], Signal("id", ids[len(asked["signals"])]))
     query = Query(**asked)
+    if query.combine == "rrf":
+        query = replace(query, alpha=0.5)
     if not query.signals:
         query = replace(
             query, min_score=None, boosts=(), filter=query.filter or "price > 0", composition="sum"
