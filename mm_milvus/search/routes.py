@@ -11,7 +11,7 @@ import numpy as np
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import Query
-from mm_milvus.search.order import position
+from mm_milvus.search.cursor import position
 from mm_milvus.search.parts import signal_text
 from mm_milvus.store import MAX_WINDOW
 from mm_milvus.store.filters import ids_filter
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mm_milvus.fusion import Fusion
     from mm_milvus.records import Hit, Signal
+    from mm_milvus.search.cursor import Cursor
     from mm_milvus.search.indexes import Indexes
     from mm_milvus.store import Collection
     from mm_milvus.store.filters import Filter
@@ -58,7 +59,7 @@ class Ranking:
     notices: tuple[str, ...] = ()  # of the reranker
 
 
-def by_score(found: Candidate | Hit) -> tuple[float, str]:
+def by_score(found: Candidate | Hit | Cursor) -> tuple[float, str]:
     """Sorts the best first. Milvus returns equal scores in any order, and servers differ in the seventh digit."""
     return -round(found.score, 6), found.id
 
@@ -158,7 +159,7 @@ def _needed(query: Query) -> int:
     """How many of the best are asked for, up to this page and one more; all, where they are to be reordered."""
     if query.boosts or query.rerank or query.sort or query.group_by or query.min_score is not None:
         return _ALL
-    seen = query.offset if query.cursor is None else position(query)[1]
+    seen = query.offset if query.cursor is None else position(query).seen
     return seen + query.limit + 1
 
 
