@@ -5,7 +5,8 @@ cache, compose, bridge  signals -> the query vector
 words, indexes          BM25 and counts in this process, for what Milvus cannot do
 routes                  by vector, by words, or both: candidates and their scores
 relevance               which of them are near enough
-boost, order, facets    what a shop knows of its products; sorting, groups, cursors; counts of values
+boost, order, facets    what a shop knows of its products; sorting, groups, pages; counts of values
+cursor                  where a page ended
 run                     all of it behind ``Searcher``
 """
 

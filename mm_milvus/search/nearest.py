@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.search.order import read_hits
+from mm_milvus.search.order import NEIGHBOURS, read_hits
 from mm_milvus.search.rescore import RESCORED
 from mm_milvus.search.routes import Candidate, by_score
 from mm_milvus.store import MAX_WINDOW
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mm_milvus.records import Hit, Query
+    from mm_milvus.search.cursor import Cursor
     from mm_milvus.store import Collection
     from mm_milvus.store.filters import Filter
 
@@ -47,6 +48,7 @@ class Nearest:
         self._filter = filter
         self._rescore = rescore
         self._head = RESCORED if rescore else 0
+        self.following: tuple[str, ...] = ()  # after a page of what was compared again: what was to come next
 
     def page(self) -> tuple[list[Hit], bool]:
         """The hits of the page at the offset, and whether others follow. Raises ConfigError beyond Milvus' window."""
@@ -72,19 +74,19 @@ class Nearest:
                     page = [replace(hit, scores={"vector": hit.score}) for hit in page]
                 return page, bool(rest) or (not after and len(page) == limit)
         ranked, ended = self._first(offset + limit)
+        self._follow(ranked[offset + limit :])
         return self._hits(ranked[offset : offset + limit]), not ended or len(ranked) > offset + limit
 
-    def after(self, last: tuple[float, str], seen: int) -> tuple[list[Hit], bool]:
+    def after(self, last: Cursor) -> tuple[list[Hit], bool]:
         """The hits after the place of ``last`` in the ranking, and whether others follow.
 
-        ``seen`` is how many came before, by and large: what came in meanwhile shifts nothing. Raises ConfigError
-        beyond the window of Milvus.
+        What came in or went meanwhile shifts nothing. Raises ConfigError beyond the window of Milvus.
         """
         limit = self._query.limit
-        wanted = seen + limit
+        wanted = last.seen + limit
         while True:
             ranked, ended = self._first(min(wanted, MAX_WINDOW))
-            rest = self._after(ranked, last, seen)
+            rest = self._after(ranked, last)
             enough = len(rest) > limit and not _tied(rest[limit - 1], rest[-1])
             if not (ended or enough or wanted >= MAX_WINDOW):
                 wanted += limit + wanted // 4
@@ -93,15 +95,20 @@ class Nearest:
                 raise ConfigError(
                     f"this ranking ends after {MAX_WINDOW:,} products; narrow the query with a filter"
                 )
+            self._follow(rest[limit:])
             return self._hits(rest[:limit]), len(rest) > limit or not ended
 
-    def _after(self, ranked: list[Candidate], last: tuple[float, str], seen: int) -> list[Candidate]:
-        head = [found.id for found in ranked[: self._head]]
-        if last[1] in head:
-            return ranked[head.index(last[1]) + 1 :]
-        if seen <= self._head and self._head:  # it has gone
-            return ranked[seen:]
-        return [found for found in ranked[self._head :] if by_score(found) > last]
+    def _after(self, ranked: list[Candidate], last: Cursor) -> list[Candidate]:
+        """By score; scores of a second look depend on those beside them, so that there the neighbours tell it."""
+        places = {found.id: place for place, found in enumerate(ranked)} if self._head else {}
+        if last.id in places:
+            return ranked[places[last.id] + 1 :]
+        if there := [id for id in last.following if id in places]:
+            return ranked[places[there[0]] :]
+        return [found for found in ranked if by_score(found) > by_score(last)]
+
+    def _follow(self, rest: Sequence[Candidate]) -> None:
+        self.following = tuple(found.id for found in rest[:NEIGHBOURS]) if self._head else ()
 
     def _first(self, count: int) -> tuple[list[Candidate], bool]:
         """The ``count`` best and those that follow, so many that no equals of them are left out; and whether these

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mm_milvus.errors import ConfigError
-from mm_milvus.records import FieldType, Query
+from mm_milvus.records import FieldType
+from mm_milvus.search.cursor import Cursor, cursor_after
+from mm_milvus.search.routes import Candidate, by_score
 
 if TYPE_CHECKING:
-    from mm_milvus.records import Hit, Sort
-    from mm_milvus.search.routes import Candidate
+    from mm_milvus.records import Hit, Query, Sort
+    from mm_milvus.search.routes import Ranking
     from mm_milvus.store import Collection
 
     Attributes = Mapping[str, Mapping[str, Any]]  # id -> attributes
 
 __all__ = [
     "SORTABLE",
+    "Order",
     "by_relevance",
-    "continued",
-    "cursor_after",
     "grouped",
-    "position",
+    "part",
+    "place_after",
     "read_hits",
     "sorted_by",
+    "with_last",
 ]
 
-# What decides the order beside signals, filter and reranker, with its default.
-_DECIDE = {
-    field.name: field.default
-    for field in dataclasses.fields(Query)
-    if field.name
-    not in (
-        "signals", "filter", "rerank", "cursor", "limit", "offset", "fields", "explain", "facets", "count",
-    )
-}  # fmt: skip
+_SAME = 1e-5  # scores that differ by less are those of one product, asked for twice
+NEIGHBOURS = 3  # of the place where a page ends, on each side
 SORTABLE = (FieldType.BOOL, FieldType.INT64, FieldType.DOUBLE, FieldType.VARCHAR)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A ranking in its final order: ``rest`` is what begins with the page.
+
+    Its entries are groups, of one product each where nothing is grouped.
+    """
+
+    ranking: Ranking
+    rest: Sequence[Sequence[Candidate]]
+    start: int  # of ``rest``
+    entries: int  # in all
+    fields: Sequence[str]  # what decides the order beside the score
+    attributes: Attributes  # id -> their values
+
+    def placed(self, candidate: Candidate) -> tuple[Any, ...]:
+        """What it was placed by beside its score."""
+        values = self.attributes.get(candidate.id, {})
+        return tuple(values.get(field) for field in self.fields)
 
 
 def by_relevance(sort: Sort, types: Mapping[str, FieldType]) -> bool:
@@ -101,60 +112,76 @@ def read_hits(
     ]
 
 
-def cursor_after(query: Query, last: tuple[float, str], seen: int) -> str:
-    """Asks for what comes after the product of this ``by_score``, (in) the ``seen``-th entry of the ranking."""
-    content = [_fingerprint(query), *last, seen]
-    return base64.urlsafe_b64encode(json.dumps(content, ensure_ascii=False).encode()).decode()
+def with_last(ranking: Ranking, last: Cursor, *, alone: bool, reranked: bool) -> tuple[Ranking, bool]:
+    """The ranking with the last product of the page before where it was, and whether to go on after it.
 
-
-def position(query: Query) -> tuple[tuple[float, str], int]:
-    """What ``cursor_after`` was given. Raises ConfigError for what is no cursor of this query."""
-    try:
-        fingerprint, score, id, seen = json.loads(base64.urlsafe_b64decode(str(query.cursor).encode()))
-        found = (float(score), str(id)), max(0, int(seen))
-    except (ValueError, TypeError) as error:
-        raise ConfigError("this is not a cursor; take the one of the page before") from error
-    if fingerprint != _fingerprint(query):
-        raise ConfigError(
-            "this cursor is of another query; only limit, fields, facets, count and explain may differ"
-        )
-    return found
-
-
-def continued(
-    query: Query, entries: Sequence[Sequence[Candidate]]
-) -> tuple[Sequence[Sequence[Candidate]], int]:
-    """The entries after those that the cursor's pages have shown, and how many those were.
-
-    What came in meanwhile shifts nothing: the page goes on after the last product shown. Where that one is gone, it
-    goes on after as many entries as were shown.
+    Scores that stand ``alone`` tell its place even if it is gone. Others depend on those beside them: where it has
+    another one by now, the products that were to follow tell where to go on, if they are there.
     """
-    last, seen = position(query)
-    place = next((n for n, entry in enumerate(entries) if any(found.id == last[1] for found in entry)), None)
-    return (entries[seen:] if place is None else entries[place + 1 :]), seen
+    by_id = {candidate.id: candidate for candidate in ranking.candidates}
+    present = by_id.get(last.id)
+    if present and (reranked or abs(present.score - last.score) < _SAME):
+        return ranking, True
+    followed = any(id in by_id for id in last.following)
+    if reranked or (not alone and (followed or present)):
+        return ranking, not followed
+    by_id[last.id] = Candidate(last.id, last.score, {})
+    return replace(ranking, candidates=sorted(by_id.values(), key=by_score)), True
 
 
-def _key(value: Any) -> str:
-    """Vectors and pictures by their bytes: writing them out takes longer than a search."""
-    if isinstance(value, bytes):
-        content = value
-    elif isinstance(value, np.ndarray):
-        content = np.ascontiguousarray(value).tobytes()
-    elif hasattr(value, "tobytes"):  # a PIL picture
-        content = repr((value.size, value.mode)).encode() + value.tobytes()
-    else:
-        return str(value)
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+def place_after(entries: Sequence[Sequence[Candidate]], last: Cursor, *, after_it: bool) -> int:
+    """Where in the ranking the next page begins: after the last product of the page before, or with the one that was to
+    follow; without any, after as many entries as were shown.
+    """
+    places = {found.id: place for place, entry in reversed(list(enumerate(entries))) for found in entry}
+    if after_it and last.id in places:
+        return places[last.id] + 1
+    there = [places[id] for id in last.following if id in places]
+    return there[0] if there else min(last.seen, len(entries))
 
 
-def _fingerprint(query: Query) -> str:
-    """Of all that decides the order."""
-    values = [
-        f"{name}={value!r}"
-        for name, usual in _DECIDE.items()
-        if (value := getattr(query, name)) is not usual and value != usual
-    ]
-    values += [f"{signal.kind}^{signal.weight}{signal.crop}{_key(signal.value)}" for signal in query.signals]
-    values += [query.filter if isinstance(query.filter, str) else str(query.filter is not None)]
-    values += [str(bool(query.rerank))]
-    return hashlib.blake2b("\0".join(values).encode("utf-8", "replace"), digest_size=8).hexdigest()
+def rest_after(
+    entries: Sequence[Sequence[Candidate]], start: int, last: Cursor, group: Callable[[str], Any]
+) -> list[Sequence[Candidate]]:
+    """What is still to be shown, from that place on: neighbours that have changed sides are neither lost nor repeated.
+
+    ``group`` gives the group of a product, None where nothing is grouped.
+    """
+    early = {entry[0].id: entry for entry in entries[: start + 1]}
+    first = [early[id] for id in last.following if id in early]
+    known = {last.id, *last.shown, *(entry[0].id for entry in first)}
+    rest = [entry for entry in entries[start:] if entry[0].id not in known]
+    if (shown := group(last.id)) is None:
+        return [*first, *rest]
+    return [entry for entry in (*first, *rest) if group(entry[0].id) != shown]
+
+
+def part(
+    query: Query, order: Order, before: Cursor | None
+) -> tuple[list[Candidate], Callable[[], str] | None]:
+    """What of the ranking the page shows, and the cursor to the next one. ``before`` is the cursor of this page."""
+    shown, rest = order.rest[: query.limit], order.rest[query.limit :]
+    chosen = query.min_score is not None or query.group_by is not None  # then a short page is an answer
+    ends = order.ranking.complete or chosen
+    short = not shown if query.cursor else len(shown) < query.limit
+    if short and not ends:
+        raise ConfigError(
+            f"this ranking ends after the {order.entries:,} best products; narrow it with a filter"
+        )
+    candidates = [candidate for entry in shown for candidate in entry]
+    if not shown or (ends and not rest):
+        return candidates, None
+    known = [*before.shown, before.id] if before else []
+    known += [entry[0].id for entry in shown[:-1]]
+    last = shown[-1][0]
+    following = [entry[0] for entry in rest[:NEIGHBOURS]]
+    cursor = Cursor(
+        last.id,
+        last.scores.get("unboosted", last.score),
+        (before.seen if before else query.offset) + len(shown),
+        order.placed(last),
+        tuple(known[-NEIGHBOURS:]),
+        tuple(candidate.id for candidate in following),
+        order.placed(following[0]) if following else (),
+    )
+    return candidates, partial(cursor_after, query, cursor)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.search.order import position
+from mm_milvus.records import Query
+from mm_milvus.search.cursor import position
 from mm_milvus.search.parts import signal_text
 from mm_milvus.store import MAX_WINDOW
 from mm_milvus.store.filters import ids_filter
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mm_milvus.fusion import Fusion
-    from mm_milvus.records import Hit, Query, Signal
+    from mm_milvus.records import Hit, Signal
+    from mm_milvus.search.cursor import Cursor
     from mm_milvus.search.indexes import Indexes
     from mm_milvus.store import Collection
     from mm_milvus.store.filters import Filter
@@ -34,6 +36,7 @@ _FIRST_PAGES = (
     100  # that many do for the first pages of a plain ranking: a thousand take several times as long
 )
 _ALL = 10**9
+_ALPHA = Query(()).alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Ranking:
     notices: tuple[str, ...] = ()  # of the reranker
 
 
-def by_score(found: Candidate | Hit) -> tuple[float, str]:
+def by_score(found: Candidate | Hit | Cursor) -> tuple[float, str]:
     """Sorts the best first. Milvus returns equal scores in any order, and servers differ in the seventh digit."""
     return -round(found.score, 6), found.id
 
@@ -98,8 +101,12 @@ def rank(
 ) -> Ranking:
     """The candidates of a query with signals, of each route the ``pool`` best.
 
-    ``vector`` (dim,) is the query vector, None in the mode "text".
+    ``vector`` (dim,) is the query vector, None in the mode "text". Raises ConfigError for an ``alpha`` without effect.
     """
+    if query.combine == "rrf" and query.alpha != _ALPHA:
+        raise ConfigError(
+            "alpha weighs scores, and combine='rrf' (--combine rrf) goes by ranks; give one of them"
+        )
     by_words = by_vector = None
     if vector is not None:
         by_vector = collection.rank(vector, filter=filter, limit=pool)
@@ -152,7 +159,7 @@ def _needed(query: Query) -> int:
     """How many of the best are asked for, up to this page and one more; all, where they are to be reordered."""
     if query.boosts or query.rerank or query.sort or query.group_by or query.min_score is not None:
         return _ALL
-    seen = query.offset if query.cursor is None else position(query)[1]
+    seen = query.offset if query.cursor is None else position(query).seen
     return seen + query.limit + 1
 
 

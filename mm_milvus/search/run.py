@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mm_milvus.encoders.base import DefaultWeights
 from mm_milvus.errors import ConfigError, NotSupported
 from mm_milvus.records import FacetCounts, Hit, Page, Query, Reranked
 from mm_milvus.search.boost import boosted
 from mm_milvus.search.cache import QueryEncoder
 from mm_milvus.search.check import check_query
 from mm_milvus.search.compose import Composed, compose, told, weigh
-from mm_milvus.search.facets import count_values
+from mm_milvus.search.cursor import Cursor, cursor_after, placed_by, position
+from mm_milvus.search.facets import count_found
 from mm_milvus.search.indexes import Indexes
 from mm_milvus.search.nearest import Nearest
 from mm_milvus.search.order import (
+    Order,
     by_relevance,
-    continued,
-    cursor_after,
     grouped,
-    position,
+    part,
+    place_after,
     read_hits,
+    rest_after,
     sorted_by,
+    with_last,
 )
 from mm_milvus.search.parts import signal_text
 from mm_milvus.search.recommend import best_scores
@@ -49,15 +53,6 @@ if TYPE_CHECKING:
     Rerankers = Callable[[str, Collection, Callable[[], Encoder], Callable[[], MediaReader]], Reranker]
 
 __all__ = ["Searcher"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What of a ranking is shown. ``entries`` are groups, of one product each where nothing is grouped."""
-
-    candidates: Sequence[Candidate]
-    entries: int  # in all
-    cursor: Following
 
 
 class Searcher:
@@ -164,10 +159,14 @@ class Searcher:
             seen = query.offset
             hits, more = nearest.page()
         else:
-            last, seen = position(query)
-            hits, more = nearest.after(last, seen)
+            last = position(query)
+            seen = last.seen
+            hits, more = nearest.after(last)
         seen += len(hits)
-        cursor = partial(cursor_after, query, by_score(hits[-1]), seen) if more and hits else None
+        cursor: Following = None
+        if more and hits:
+            last = Cursor(hits[-1].id, hits[-1].score, seen, following=nearest.following)
+            cursor = partial(cursor_after, query, last)
         ended = not more and query.cursor is None and (hits or not query.offset)
         if ended or not query.count:
             return hits, seen, bool(ended), cursor
@@ -178,27 +177,52 @@ class Searcher:
     def _ordered(
         self, query: Query, composed: Composed | None, filter: Filter | None
     ) -> tuple[list[Hit], int, bool, Following, Ranking]:
-        seen = query.offset if query.cursor is None else position(query)[1]
+        last = None if query.cursor is None else position(query)
+        seen = last.seen if last else query.offset
         for pool in pools_of(query):
-            ranking = self._ranking(query, composed, filter, pool)
-            attributes = self._attributes(query, ranking.candidates)
-            if query.boosts:
-                ranking = replace(
-                    ranking,
-                    candidates=boosted(ranking.candidates, query.boosts, attributes),
-                    explain={**ranking.explain, "boosts": ", ".join(map(str, query.boosts))},
-                )
-            if query.rerank is not None:
-                ranking = self._reranked(query, ranking)
-            entries = self._entries(query, ranking, attributes)
-            if ranking.complete or (ranking.sound and len(entries) > seen + query.limit):
+            order = self._order(query, composed, filter, pool, last)
+            enough = order.start <= seen and len(order.rest) > query.limit
+            if order.ranking.complete or (order.ranking.sound and enough):
                 break
-        part = _part(query, ranking, entries)
-        total, exact = part.entries, ranking.complete
+        candidates, cursor = part(query, order, last)
+        total, exact = order.entries, order.ranking.complete
         if not exact and query.min_score is None and query.group_by is None and mode_of(query) != "text":
             total, exact = self.collection.total(filter) if query.count else (total, False)
-        hits = self._hits(query, part.candidates)
-        return hits, total, exact, part.cursor, ranking
+        return self._hits(query, candidates), total, exact, cursor, order.ranking
+
+    def _order(
+        self, query: Query, composed: Composed | None, filter: Filter | None, pool: int, last: Cursor | None
+    ) -> Order:
+        """The ranking as it is shown, of the ``pool`` best, from the offset on or from where ``last`` was."""
+        fields, types = self._ordering_fields(query), self.collection.stamp.schema.types()
+        ranking = found = self._ranking(query, composed, filter, pool)
+        after_it = True
+        if last:
+            alone = mode_of(query) == "vector" and not (composed and composed.rescored)
+            ranking, after_it = with_last(found, last, alone=alone, reranked=query.rerank is not None)
+        attributes = self._attributes(query, ranking.candidates, fields)
+        for id, values in placed_by(last, fields, types).items() if last else ():
+            attributes[id] = {**attributes.get(id, {}), **values}  # whatever they are by now
+        if query.boosts:
+            ranking = replace(
+                ranking,
+                candidates=boosted(ranking.candidates, query.boosts, attributes),
+                explain={**ranking.explain, "boosts": ", ".join(map(str, query.boosts))},
+            )
+        if query.rerank is not None:
+            ranking = self._reranked(query, ranking)
+        entries = self._entries(query, ranking, attributes)
+        start = place_after(entries, last, after_it=after_it) if last else query.offset
+        rest: Sequence[Sequence[Candidate]] = entries[start:]
+        count = len(entries)
+        if last:
+            rest = rest_after(
+                entries, start, last, lambda id: attributes.get(id, {}).get(query.group_by or "")
+            )
+            if last.id not in _ids(found.candidates):  # it has but told where to go on
+                count -= sum(_ids(entry) == {last.id} for entry in entries)
+            ranking = replace(ranking, candidates=found.candidates)  # which facets may count
+        return Order(ranking, rest, start, count, fields, attributes)
 
     def _ranking(self, query: Query, composed: Composed | None, filter: Filter | None, pool: int) -> Ranking:
         if not query.signals:
@@ -213,6 +237,9 @@ class Searcher:
             rescore = self._rescorer(composed)
             if rescore and mode_of(query) == "vector":
                 ranking = replace(ranking, candidates=rescore(ranking.candidates))
+        elif query.explain:  # words alone: none of them has a default weight but 1
+            signals = told(weigh(query.signals, DefaultWeights()))
+            ranking = replace(ranking, explain={**ranking.explain, "signals": signals})
         return ranking if query.min_score is None else relevant(ranking, query, vector, self.collection)
 
     def _by_example(self, query: Query, filter: Filter | None, pool: int) -> Ranking:
@@ -244,19 +271,25 @@ class Searcher:
             return [[candidate] for candidate in ordered]
         return grouped(ordered, query.group_by, query.group_size, attributes)
 
-    def _attributes(self, query: Query, candidates: Sequence[Candidate]) -> dict[str, Mapping[str, Any]]:
-        """Of the candidates, what they are boosted, sorted and grouped by."""
+    def _ordering_fields(self, query: Query) -> list[str]:
+        """What candidates are boosted, sorted and grouped by."""
         types = self.collection.stamp.schema.types()
         fields = {sort.field for sort in query.sort if not by_relevance(sort, types)}
         fields |= {boost.field for boost in query.boosts}
         fields |= {query.group_by} if query.group_by is not None else set()
+        return sorted(map(str, fields))
+
+    def _attributes(
+        self, query: Query, candidates: Sequence[Candidate], fields: Sequence[str]
+    ) -> dict[str, Mapping[str, Any]]:
         if not fields:
             return {}
         if not query.signals:
             rows = self.collection.mirror("a query without signals").rows
             return {row["id"]: row for row in rows}
-        ids = [candidate.id for candidate in candidates]
-        hits = self.collection.get(ids, sorted(map(str, fields)), self.collection.consistency)
+        hits = self.collection.get(
+            [candidate.id for candidate in candidates], fields, self.collection.consistency
+        )
         return {hit.id: hit.attributes for hit in hits}
 
     def _hits(self, query: Query, candidates: Sequence[Candidate]) -> list[Hit]:
@@ -317,14 +350,19 @@ class Searcher:
             except NotSupported:  # too many products: the best ones are counted, and said to be that
                 if not query.signals:
                     raise
-                ranking = replace(self._ranking(query, composed, filter, POOL), complete=False)
             else:
                 return tuple(index.counts(facet, filter, types[facet.field]) for facet in query.facets)
-        ids = [candidate.id for candidate in ranking.candidates]
-        rows = [hit.attributes for hit in self.collection.get(ids, None, self.collection.consistency)]
-        return tuple(
-            count_values(facet, types[facet.field], rows, exact=ranking.complete) for facet in query.facets
-        )
+
+        def find(others: Filter | None) -> Ranking:
+            if chosen and others == filter:
+                return ranking
+            for pool in pools_of(query) if chosen else (POOL,):
+                found = self._ranking(query, composed, others, pool)
+                if found.complete:
+                    break
+            return found if chosen else replace(found, complete=False)
+
+        return count_found(query.facets, filter, self.collection, find)
 
 
 def _reordered(query: Query) -> bool:
@@ -333,20 +371,5 @@ def _reordered(query: Query) -> bool:
     return bool(orders) or query.min_score is not None
 
 
-def _part(query: Query, ranking: Ranking, entries: Sequence[Sequence[Candidate]]) -> _Part:
-    """The page, and the cursor to the next one."""
-    rest, seen = (
-        (entries[query.offset :], query.offset) if query.cursor is None else continued(query, entries)
-    )
-    shown = rest[: query.limit]
-    chosen = query.min_score is not None or query.group_by is not None  # then a short page is an answer
-    short = not shown if query.cursor else len(shown) < query.limit
-    if short and not (ranking.complete or chosen):
-        raise ConfigError(
-            f"this ranking ends after the {len(entries):,} best products; narrow it with a filter"
-        )
-    candidates = [candidate for entry in shown for candidate in entry]
-    cursor: Following = None
-    if shown and (len(rest) > len(shown) or not (ranking.complete or chosen)):
-        cursor = partial(cursor_after, query, by_score(candidates[-1]), seen + len(shown))
-    return _Part(candidates, len(entries), cursor)
+def _ids(candidates: Iterable[Candidate]) -> set[str]:
+    return {candidate.id for candidate in candidates}

@@ -216,7 +216,14 @@ def test_only_what_has_the_words_by_words(shop: Shop) -> None:
     assert (sorted(hit.id for hit in page), page.total) == (["a", "c", "d"], 3)
     assert all(hit.scores == {"text": hit.score} for hit in page)
     assert page.facets[0].counts == (("blue shoe", 2), ("red shoe", 1))
-    assert page.explain["mode"] == "text"
+    signals = [{"kind": "text", "value": "Shoes", "weight": 1.0}]
+    assert page.explain == {"mode": "text", "signals": signals}
+    page = shop.search(
+        Query((Signal("text", "red", 0.7), Signal("text", "shoe", 0.3)), mode="text", explain=True)
+    )
+    assert [(signal["value"], signal["weight"]) for signal in page.explain["signals"]] == [
+        ("red", 0.7), ("shoe", 0.3),
+    ]  # fmt: skip
     assert shop.ids(words, mode="text", filter="price == 20") == ["c"]
     assert shop.ids((Signal("text", "boot red"),), mode="text", min_score=1.0) == ["b"]
     assert shop.ids((Signal("text", "nowhere"),), mode="text") == []
@@ -325,7 +332,7 @@ def test_hybrid_pages_are_one_ranking(shop: Shop, monkeypatch: pytest.MonkeyPatc
         words = " ".join(draw.choice(["shoe", "red", "boot", "hat", "blue"], size=int(draw.integers(1, 9))))
         shop.collection.write([product(f"x{n:03}", float(draw.uniform(0.01, 0.9)), title=words)])
     signals = (Signal("text", "red shoe"), Signal("vector", unit(1, 0.2)))
-    asked = Query(signals, mode="hybrid", combine=combine, alpha=0.4)
+    asked = Query(signals, mode="hybrid", combine=combine, alpha=0.4 if combine == "weighted" else 0.5)
     encoder: Any = Planted(SPEC, {"red shoe": [1.0, 0.1, 0.0, 0.0]}, {})
     search = Searcher(shop.collection, lambda: encoder, _no_encoder)
     whole = [hit.id for hit in search(replace(asked, limit=100))]
@@ -358,6 +365,8 @@ def test_reciprocal_ranks_are_written_out(shop: Shop, k: int) -> None:
     assert {hit.id: hit.score for hit in page} == pytest.approx(expected, abs=1e-6)
     with pytest.raises(ConfigError, match="cursor"):
         search(replace(asked, rrf_k=k + 1, cursor=search(replace(asked, limit=1)).cursor))
+    with pytest.raises(ConfigError, match="alpha weighs scores, and combine='rrf' .* goes by ranks"):
+        search(replace(asked, alpha=0.9))
 
 
 def test_cursors_of_conditions_tell_them_apart(shop: Shop) -> None:

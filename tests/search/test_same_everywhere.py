@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -224,6 +225,8 @@ def test_random_queries_answer_as_the_twin_does(shop: Shop, data: strategies.Dat
     if asked.pop("by id"):
         asked["signals"] = (*asked["signals"], Signal("id", ids[len(asked["signals"])]))
     query = Query(**asked)
+    if query.combine == "rrf":
+        query = replace(query, alpha=0.5)
     if not query.signals:
         query = replace(
             query, min_score=None, boosts=(), filter=query.filter or "price > 0", composition="sum"
@@ -239,6 +242,26 @@ def test_random_queries_answer_as_the_twin_does(shop: Shop, data: strategies.Dat
         assert found == expected
         return
     assert_same(found, expected)
+
+
+def test_facets_of_what_is_found_are_counted_over_its_hits(shop: Shop) -> None:
+    """By hand, over the pages of the twin: it counts facets as a client does, and would make the same mistake."""
+    asked = (Facet("category"), Facet("style", size=100), Facet("featured"))
+    for options in ({"mode": "text"}, {"min_score": 0.3}, {"mode": "vector", "min_score": 0.1}):
+        query = Query(WORDS, limit=200, **options)  # type: ignore[arg-type]
+        chosen = {"category": 'category == "accessories"', "style": 'style like "%a%"'}
+        found, expected = shop.pages(replace(query, filter=" and ".join(chosen.values()), facets=asked))
+        assert_same(found, expected)
+        for field, filter in (
+            ("category", chosen["style"]),
+            ("style", chosen["category"]),
+            ("featured", " and ".join(chosen.values())),
+        ):
+            hits = shop.twin(replace(query, filter=filter))
+            assert hits.total == len(hits)
+            counts = Counter(hit.attributes[field] for hit in hits if field in hit.attributes)
+            (facet,) = [facet for facet in found.facets if facet.field == field]
+            assert (dict(facet.counts), facet.exact) == (counts, True)
 
 
 def test_pages_by_cursor_are_the_ranking(shop: Shop) -> None:
