@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from mm_milvus.config import Settings, load_settings
@@ -25,6 +26,7 @@ __all__ = [
     "as_list",
     "crop_of",
     "entries",
+    "examples",
     "fields_of",
     "ids_of",
     "ingest_fields",
@@ -233,17 +235,33 @@ def is_address(value: Any) -> bool:
 
 
 def entries(value: Any) -> list[tuple[Any, float | None]]:
-    """One value, a (value, weight) pair, or a list of either -> pairs."""
+    """One value, a (value, weight) pair, a sequence of either, or a dict of weights -> pairs. Raises ConfigError."""
     if value is None:
         return []
     if isinstance(value, Query | Signal):
         raise ConfigError("a Query is answered by search(); query() takes words, pictures and ids")
     if isinstance(value, Mapping):
-        return entries(list(value.items()))
-    if isinstance(value, list):
+        return [_weighted(*pair) for pair in value.items()]
+    if _is_pair(value):
+        return [_weighted(*value)]
+    if isinstance(value, tuple) and any(isinstance(part, Real) for part in value):
+        raise ConfigError(f"a weighted signal is a pair (value, weight), got {value!r:.80}")
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
         return [pair for entry in value for pair in entries(entry)]
-    if isinstance(value, tuple):
-        if len(value) == 2 and isinstance(value[1], int | float):
-            return [(value[0], float(value[1]))]
-        raise ConfigError(f"a weighted signal is a pair (value, weight), got {value!r}")
     return [(value, None)]
+
+
+def examples(value: Any) -> list[tuple[Any, float | None]]:
+    """As ``entries``, of any collection of ids too: a set, the keys of a dict, an array."""
+    return entries(value if _is_pair(value) or isinstance(value, Mapping) else as_list(value))
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Real)
+
+
+def _weighted(value: Any, weight: Any) -> tuple[Any, float | None]:
+    """The weight may be a number of numpy."""
+    if not isinstance(weight, Real | None):
+        raise ConfigError(f"a weighted signal is a pair (value, weight), got {(value, weight)!r:.80}")
+    return value, None if weight is None else float(weight)

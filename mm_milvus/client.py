@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from mm_milvus.arguments import (
     IngestOptions,
     QueryOptions,
-    as_list,
     crop_of,
     entries,
+    examples,
     ids_of,
     ingest_fields,
     is_address,
@@ -238,22 +238,23 @@ class Client:
         given), by "best_score" those near any one that is liked, unless they are nearer to one that is not: for a
         history of many tastes. ``times`` (id -> Unix seconds, ISO date, date or datetime) lets a weight halve for every
         ``half_life`` days that a product is older than the newest. ``skip_missing`` passes over ids that are no longer
-        stored, as long as one is. See ``search`` for the errors.
+        stored, as long as one that is liked is. See ``search`` for the errors.
         """
         from mm_milvus.search.recommend import faded
 
         strategy = options.get("strategy")
-        wanted = [(id, 1.0 if weight is None else weight) for id, weight in entries(as_list(like))]
-        unwanted = [(id, pushed_away(weight, strategy)) for id, weight in entries(as_list(unlike))]
+        wanted = [(id, 1.0 if weight is None else weight) for id, weight in examples(like)]
+        unwanted = [(id, pushed_away(weight, strategy)) for id, weight in examples(unlike)]
         if not wanted:
             raise ConfigError("recommend needs at least one product to like")
         if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):
             raise ConfigError("the weights of like and unlike are above 0")
-        examples = faded(wanted + unwanted, times, half_life)
+        weighted = wanted + unwanted
         if skip_missing:
-            stored = self._open().stored([id for id, _ in examples])
-            examples = [(id, weight) for id, weight in examples if id in stored] or examples
-        return self.query(id=examples, **options)
+            stored = self._open().stored([id for id, _ in weighted])
+            if any(id in stored for id, _ in wanted):
+                weighted = [(id, weight) for id, weight in weighted if id in stored]
+        return self.query(id=faded(weighted, times, half_life), **options)
 
     def search(self, query: Query) -> Page:
         """Answers a Query.

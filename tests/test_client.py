@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from mm_milvus import Client, F, Facet, Query, Signal
+from mm_milvus import Client, F, Facet, Page, Query, Signal
 from mm_milvus.errors import (
     ConfigError,
     EncoderError,
@@ -166,6 +168,50 @@ def test_options_that_decide_something_are_taken(shop: Client) -> None:
     assert shop.recommend("0", half_life=14, times={}).hits
     with pytest.raises(ConfigError, match="half_life .* give times, too"):
         shop.recommend("0", half_life=14)
+
+
+def test_a_tuple_is_a_pair_where_a_number_ends_it_else_a_list(shop: Client) -> None:
+    def scores(page: Page) -> dict[str, float]:
+        return {hit.id: round(hit.score, 5) for hit in page}
+
+    for several in (
+        ("red", "mug"),
+        ["red", "mug"],
+        deque(["red", "mug"]),
+        (("red", 1.0), ("mug", np.int64(1))),
+    ):
+        assert scores(shop.query(several)) == scores(shop.query({"red": 1.0, "mug": 1.0}))
+    assert scores(shop.query(("red", np.float32(0.5)))) == scores(shop.query("red"))
+    assert scores(shop.query(id=("0", "1"))) == scores(shop.query(id=["0", "1"]))
+    liked = scores(shop.recommend({"0": 7}, unlike={"1": 0.25}))
+    for unlike in (("1", 0.25), [("1", 0.25)], (("1", np.float32(0.25)),)):
+        assert scores(shop.recommend(("0", 7), unlike)) == liked
+    both = scores(shop.recommend(["0", "1"]))
+    for like in (
+        ("0", "1"),
+        {"0", "1"},
+        dict.fromkeys("01").keys(),
+        np.array(["0", "1"]),
+        {"0": None, "1": 1},
+    ):
+        assert scores(shop.recommend(like)) == both  # type: ignore[arg-type]
+    for bad in (("red", 1, 2), {"red": "blue"}):
+        with pytest.raises(ConfigError, match="a weighted signal is a pair"):
+            shop.query(bad)  # type: ignore[arg-type]
+
+
+def test_dislikes_alone_recommend_nothing(shop: Client) -> None:
+    for like in (["gone"], {"gone": 1.0, "gone too": 2.0}):
+        with pytest.raises(ProductNotFound, match="'gone'"):
+            shop.recommend(like, unlike=["1"], skip_missing=True)  # type: ignore[arg-type]
+    expected = [hit.id for hit in shop.recommend("0", unlike="1")]
+    assert (
+        [hit.id for hit in shop.recommend(["gone", "0"], ["1", "gone"], skip_missing=True)]
+        == expected
+        == ["2"]
+    )
+    long_ago = {"gone": "2026-11-20", "0": "1990-01-01"}  # the newest of those that are there counts in full
+    assert shop.recommend(["gone", "0"], times=long_ago, half_life=1, skip_missing=True).hits
 
 
 @pytest.mark.parametrize(
