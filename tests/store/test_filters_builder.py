@@ -225,6 +225,8 @@ def test_any_rows_pass_as_the_filter_means(case: Case, some: list[Row]) -> None:
         (lambda: F.price.contains(1), FilterError, "array functions need an array"),
         (lambda: F.color == "\ud800", FilterError, "half of a surrogate pair"),
         (lambda: (F.price < 1) & 3, FilterError, "put comparisons in parentheses"),
+        (lambda: F.price < 100 & F.stock > 0, FilterError, "not with 100; put comparisons in parentheses"),
+        (lambda: F.price < 100 | F.featured, FilterError, "not with 100; put comparisons in parentheses"),
         (lambda: 1 < F.price < 3, FilterError, "write & for and"),
         (lambda: F.price < 1 and F.stock > 1, FilterError, "write & for and"),
         (lambda: not F.featured, FilterError, "a flag is asked for by F.featured or ~F.featured"),
