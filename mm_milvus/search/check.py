@@ -190,7 +190,7 @@ def _check_fields(query: Query, collection: Collection) -> None:
     types = collection.stamp.schema.types()
     known = [*types, "text"]
     if unknown := [name for name in query.fields or () if name not in known]:
-        raise ConfigError(f"{collection.name!r} has no attribute {unknown[0]!r}{nearest(unknown[0], known)}")
+        raise UnknownField(f"{collection.name!r} has no attribute {unknown[0]!r}{nearest(unknown[0], known)}")
     for use, name, kinds in _uses(query, types):
         if name not in types:
             hint = nearest(name, types) if types else "; it has none"
