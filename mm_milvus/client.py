@@ -16,6 +16,7 @@ from mm_milvus.arguments import (
     ids_of,
     ingest_fields,
     is_address,
+    plain,
     pushed_away,
     query_fields,
     settings_of,
@@ -242,6 +243,8 @@ class Client:
         """
         from mm_milvus.search.recommend import faded
 
+        if "id" in options:
+            raise ConfigError("recommend takes ids as like and unlike")
         strategy = options.get("strategy")
         wanted = [(id, 1.0 if weight is None else weight) for id, weight in examples(like)]
         unwanted = [(id, pushed_away(weight, strategy)) for id, weight in examples(unlike)]
@@ -266,6 +269,7 @@ class Client:
 
         if not isinstance(query, Query):
             raise ConfigError(f"search() takes a Query, got {query!r:.80}; query() takes words and pictures")
+        query = plain(query)
         collection = self._open()
         if self._searcher is None or self._searcher.collection is not collection:
             stamp = collection.stamp
@@ -282,7 +286,7 @@ class Client:
     def count(self, filter: str | Condition | None = None) -> int:
         """How many stored products pass the filter; all of them without one. Raises FilterError and UnknownField."""
         collection = self._open()
-        if filter is None or (isinstance(filter, str) and not filter):
+        if filter is None or (isinstance(filter, str) and not filter.strip()):
             return collection.count()
         return collection.count(collection.parse(filter))
 
