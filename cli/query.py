@@ -9,7 +9,7 @@ import click
 from .options import open_shop, private_hosts_option, search_options, shared_options
 from .output import print_json, print_table, say, terminal_width, write_page
 from .text import one_line
-from .values import boost, crop, facet, names, signal_of, sort
+from .values import boost, crop, example, facet, names, signal_of, sort
 
 if TYPE_CHECKING:
     from mm_milvus import Client
@@ -38,19 +38,30 @@ __all__ = ["query"]
 )
 @click.option(
     "--id",
-    "--like",
-    "id",
     type=signal_of("id"),
     multiple=True,
     metavar="ID[^W]",
     help="Stored product to find the like of; it is left out itself. Repeatable.",
 )
 @click.option(
-    "--unlike",
-    type=signal_of("id"),
+    "--like",
+    type=example,
     multiple=True,
     metavar="ID[^W]",
-    help="Stored product to stay away from, half as strong as --id draws near. Repeatable.",
+    help="The same beside --unlike: a product that somebody liked. Repeatable.",
+)
+@click.option(
+    "--unlike",
+    type=example,
+    multiple=True,
+    metavar="ID[^W]",
+    help="Stored product to stay away from, half as strong as --like draws near. Repeatable.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="ID",
+    help="Stored product to leave out, such as one that is in the basket. Repeatable.",
 )
 @click.option(
     "--crop", type=crop, metavar="X,Y,W,H", help="Part of the query picture, in pixels. Default: all."
@@ -155,6 +166,14 @@ __all__ = ["query"]
     metavar="FIELD[=A,B,C]",
     help="Count the values of an attribute, or its numbers between bounds. Repeatable.",
 )
+@click.option(
+    "--no-count",
+    "count",
+    is_flag=True,
+    flag_value=False,
+    default=None,
+    help="Do not ask how many products pass the filter, which takes a while. Default: they are counted.",
+)
 @click.option("--cursor", metavar="CURSOR", help="Go on after the page that printed this cursor with --json.")
 @click.option("--explain", is_flag=True, help="Also show what each route gave, and with what weights.")
 @click.option("--html", metavar="FILE", help="Also write the answer as a web page with the pictures in it.")
@@ -165,8 +184,8 @@ def query(html: str | None, as_json: bool, **parts: Any) -> None:
     """Find products by words, pictures, known products and any mix of them.
 
     Each --text, --image and --id is one signal of the query. A weight after ^ says how much it counts, and a
-    negative weight pushes away: --image shoe.jpg^0.7 --text red^0.3 --id sku-9^-0.4. A ^ that no number follows
-    is an ordinary character; write \\^ where a number follows one.
+    negative weight pushes away: --image shoe.jpg^0.7 --text red^0.3 --id sku-9^-0.4. Weights of --like and --unlike
+    are above 0. A ^ that no number follows is an ordinary character; write \\^ where a number follows one.
 
     \b
       mm-milvus query --text "red running shoes" --filter 'price < 100'
@@ -201,6 +220,7 @@ def _build(
     text: tuple[Signal, ...],
     image: tuple[Signal, ...],
     id: tuple[Signal, ...],
+    like: tuple[Signal, ...],
     unlike: tuple[Signal, ...],
     crop: Crop | None,
     **given: Any,
@@ -218,7 +238,7 @@ def _build(
             raise click.UsageError("--crop needs exactly one --image")
         image = (replace(image[0], crop=crop),)
     away = (replace(signal, weight=pushed_away(signal.weight, given["strategy"])) for signal in unlike)
-    signals = (*text, *image, *id, *away)
+    signals = (*text, *image, *id, *like, *away)
     if not (signals or given["filter"] or given["sort"] or given["facets"]):
         raise click.UsageError("nothing to search for: give --text, --image or --id, or a --filter")
     return Query(signals, **{name: value for name, value in given.items() if value is not None})

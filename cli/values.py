@@ -15,7 +15,7 @@ from mm_milvus.errors import ConfigError
 if TYPE_CHECKING:
     from mm_milvus.records import Boost, Crop, Facet, Signal, Sort
 
-__all__ = ["boost", "crop", "facet", "names", "pair", "signal_of", "sort", "split_weight"]
+__all__ = ["boost", "crop", "example", "facet", "names", "pair", "signal_of", "sort", "split_weight"]
 
 _WEIGHTED = re.compile(r"(.*)(?<!\\)\^([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
 
@@ -40,6 +40,16 @@ def signal_of(kind: Literal["text", "image", "id"]) -> Callable[[str], Signal]:
             raise click.BadParameter(f"the weight of {value!r} is too large")
         return Signal(kind, value, weight)
 
+    return signal
+
+
+def example(text: str) -> Signal:
+    """An id that may have a weight, as recommend() has them: above 0."""
+    signal = signal_of("id")(text)
+    if signal.weight is not None and signal.weight <= 0:
+        raise click.BadParameter(
+            f"the weight of {signal.value!r} has to be above 0; one of --id may be below it"
+        )
     return signal
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple, fields, replace
 from difflib import get_close_matches
+from numbers import Integral, Real
+from operator import attrgetter, is_
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from mm_milvus.config import Settings, load_settings
@@ -25,6 +29,7 @@ __all__ = [
     "as_list",
     "crop_of",
     "entries",
+    "examples",
     "fields_of",
     "ids_of",
     "ingest_fields",
@@ -33,12 +38,16 @@ __all__ = [
     "parse_crop",
     "parse_facet",
     "parse_sort",
+    "plain",
     "pushed_away",
     "query_fields",
     "settings_of",
 ]
 
 _BOOSTS = ("multiply", "add", "recency", "first")
+_DEFAULTS = {field.name: field.default for field in fields(Query)}
+_VALUES = attrgetter(*_DEFAULTS)
+_PLAIN_WEIGHTS = (NoneType, float, int)
 _RECOMMEND = dict.fromkeys(("like", "unlike", "times", "half_life", "skip_missing"), "; use recommend()")
 
 
@@ -119,18 +128,58 @@ def ids_of(ids: str | Sequence[str]) -> list[str]:
 def query_fields(options: QueryOptions) -> dict[str, Any]:
     """As a Query has them: tuples, and records in the place of strings. Raises ConfigError for an unknown option."""
     _check_names(options, [*QueryOptions.__annotations__, "text", "image", "id", "crop"], _RECOMMEND)
-    fields: dict[str, Any] = dict(options)
-    if fields.get("fields") is not None:
-        fields["fields"] = fields_of(fields["fields"])
-    if fields.get("exclude") is not None:
-        fields["exclude"] = tuple(ids_of(fields["exclude"]))
-    if not isinstance(fields.get("group_by"), str | None):
-        raise ConfigError(f"group_by is the name of one attribute, got {fields['group_by']!r}")
-    for name, parse in (("boosts", parse_boost), ("sort", parse_sort), ("facets", parse_facet)):
-        if name in fields:
-            listed = as_list(fields[name])
-            fields[name] = tuple(parse(entry) if isinstance(entry, str) else entry for entry in listed)
-    return fields
+    return {name: _field(name, value) for name, value in options.items()}
+
+
+def plain(query: Query) -> Query:
+    """The same with each field as ``query_fields`` gives it, whoever made the query. Raises ConfigError."""
+    given = {
+        name: found
+        for (name, usual), value in zip(_DEFAULTS.items(), _VALUES(query), strict=True)
+        if value is not usual and (found := _field(name, value)) is not value
+    }
+    return replace(query, **given) if given else query
+
+
+def _field(name: str, value: Any) -> Any:
+    """Tuples of what may be one thing, none or several; Python's numbers in the place of numpy's."""
+    match name:
+        case "signals":
+            signals = [_signal(given) for given in as_list(value)]
+            same = isinstance(value, tuple) and all(map(is_, signals, value))
+            return value if same else tuple(signals)
+        case "fields":
+            return None if value is None else fields_of(value)
+        case "exclude":
+            return tuple(ids_of(() if value is None else value))
+        case "boosts" | "sort" | "facets":
+            return tuple(_record(name, entry) for entry in as_list(value))
+    if name == "group_by" and not isinstance(value, str | None):
+        raise ConfigError(f"group_by is the name of one attribute, got {value!r:.80}")
+    return _number(value)
+
+
+def _signal(given: Any) -> Any:
+    """What is no Signal is refused where a query is checked."""
+    if not isinstance(given, Signal) or (given.crop is None and type(given.weight) in _PLAIN_WEIGHTS):
+        return given
+    return replace(given, weight=_number(given.weight), crop=crop_of(given.crop))
+
+
+def _record(name: str, given: Any) -> Any:
+    match given:
+        case str():
+            return {"boosts": parse_boost, "sort": parse_sort, "facets": parse_facet}[name](given)
+        case Boost(amount=amount):
+            return replace(given, amount=_number(amount))
+        case Facet(size=size, bounds=bounds):
+            return replace(given, size=_number(size), bounds=tuple(map(_number, bounds)))
+    return given
+
+
+def _number(value: Any) -> Any:
+    """Anything but a number of numpy as it is."""
+    return value.item() if type(value).__module__ == "numpy" and value.shape == () else value
 
 
 def ingest_fields(options: IngestOptions) -> dict[str, Any]:
@@ -156,11 +205,15 @@ def _check_names(given: Iterable[str], known: Collection[str], elsewhere: Mappin
 def fields_of(names: str | Iterable[str]) -> tuple[str, ...]:
     """Attributes to return, from a list or from ``title,price``. An id always comes back, and may be named as well."""
     listed = [name.strip() for name in names.split(",")] if isinstance(names, str) else as_list(names)
+    if bad := [name for name in listed if not isinstance(name, str)]:
+        raise ConfigError(f"fields are names of attributes, got {bad[0]!r:.80}")
     return tuple(name for name in listed if name not in ("", "id"))
 
 
 def crop_of(crop: Any) -> Crop | None:
     """A Crop as it is, or one of four pixel numbers or of ``x,y,width,height``. Raises ConfigError."""
+    if isinstance(crop, Crop) and not all(isinstance(side, Integral) for side in astuple(crop)):
+        raise ConfigError(f"a crop is in whole pixels, got {crop}")
     if crop is None or isinstance(crop, Crop):
         return crop
     return parse_crop(crop if isinstance(crop, str) else ",".join(map(str, as_list(crop))))
@@ -233,17 +286,33 @@ def is_address(value: Any) -> bool:
 
 
 def entries(value: Any) -> list[tuple[Any, float | None]]:
-    """One value, a (value, weight) pair, or a list of either -> pairs."""
+    """One value, a (value, weight) pair, a sequence of either, or a dict of weights -> pairs. Raises ConfigError."""
     if value is None:
         return []
     if isinstance(value, Query | Signal):
         raise ConfigError("a Query is answered by search(); query() takes words, pictures and ids")
     if isinstance(value, Mapping):
-        return entries(list(value.items()))
-    if isinstance(value, list):
+        return [_weighted(*pair) for pair in value.items()]
+    if _is_pair(value):
+        return [_weighted(*value)]
+    if isinstance(value, tuple) and any(isinstance(part, Real) for part in value):
+        raise ConfigError(f"a weighted signal is a pair (value, weight), got {value!r:.80}")
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
         return [pair for entry in value for pair in entries(entry)]
-    if isinstance(value, tuple):
-        if len(value) == 2 and isinstance(value[1], int | float):
-            return [(value[0], float(value[1]))]
-        raise ConfigError(f"a weighted signal is a pair (value, weight), got {value!r}")
     return [(value, None)]
+
+
+def examples(value: Any) -> list[tuple[Any, float | None]]:
+    """As ``entries``, of any collection of ids too: a set, the keys of a dict, an array."""
+    return entries(value if _is_pair(value) or isinstance(value, Mapping) else as_list(value))
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Real)
+
+
+def _weighted(value: Any, weight: Any) -> tuple[Any, float | None]:
+    """The weight may be a number of numpy."""
+    if not isinstance(weight, Real | None):
+        raise ConfigError(f"a weighted signal is a pair (value, weight), got {(value, weight)!r:.80}")
+    return value, None if weight is None else float(weight)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mm_milvus.arguments import Entries
+    from mm_milvus.ingest import Preview
     from mm_milvus.records import Crop
     from mm_milvus.store.filters import Condition
 
@@ -32,7 +33,8 @@ class AsyncClient:
     """The methods of Client, to be awaited: ``page = await shop.query("red shoe")``.
 
     Takes what Client takes. Calls run one after the other in a thread of their own, so that the event loop goes on; one
-    that is cancelled still runs to its end there. Raises what Client raises.
+    that is cancelled still runs to its end there. ``ingest`` and ``verify`` call nothing back. Raises what Client
+    raises.
     """
 
     def __init__(self, uri: str | os.PathLike[str] | None = None, **options: Any) -> None:
@@ -65,6 +67,9 @@ class AsyncClient:
 
     async def verify(self, source: str | os.PathLike[str], **options: Unpack[IngestOptions]) -> VerifyReport:
         return await self._run(self._client.verify, source, **options)
+
+    async def preview(self, source: str | os.PathLike[str], **options: Unpack[IngestOptions]) -> Preview:
+        return await self._run(self._client.preview, source, **options)
 
     async def query(
         self,
@@ -119,3 +124,9 @@ class AsyncClient:
 
     async def info(self) -> CollectionInfo:
         return await self._run(self._client.info)
+
+    async def collections(self) -> list[str]:
+        return await self._run(self._client.collections)
+
+    async def drop(self) -> None:
+        await self._run(self._client.drop)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from mm_milvus.arguments import (
     IngestOptions,
     QueryOptions,
-    as_list,
     crop_of,
     entries,
+    examples,
     ids_of,
     ingest_fields,
     is_address,
+    plain,
     pushed_away,
     query_fields,
     settings_of,
@@ -238,22 +239,25 @@ class Client:
         given), by "best_score" those near any one that is liked, unless they are nearer to one that is not: for a
         history of many tastes. ``times`` (id -> Unix seconds, ISO date, date or datetime) lets a weight halve for every
         ``half_life`` days that a product is older than the newest. ``skip_missing`` passes over ids that are no longer
-        stored, as long as one is. See ``search`` for the errors.
+        stored, as long as one that is liked is. See ``search`` for the errors.
         """
         from mm_milvus.search.recommend import faded
 
+        if "id" in options:
+            raise ConfigError("recommend takes ids as like and unlike")
         strategy = options.get("strategy")
-        wanted = [(id, 1.0 if weight is None else weight) for id, weight in entries(as_list(like))]
-        unwanted = [(id, pushed_away(weight, strategy)) for id, weight in entries(as_list(unlike))]
+        wanted = [(id, 1.0 if weight is None else weight) for id, weight in examples(like)]
+        unwanted = [(id, pushed_away(weight, strategy)) for id, weight in examples(unlike)]
         if not wanted:
             raise ConfigError("recommend needs at least one product to like")
         if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):
             raise ConfigError("the weights of like and unlike are above 0")
-        examples = faded(wanted + unwanted, times, half_life)
+        weighted = wanted + unwanted
         if skip_missing:
-            stored = self._open().stored([id for id, _ in examples])
-            examples = [(id, weight) for id, weight in examples if id in stored] or examples
-        return self.query(id=examples, **options)
+            stored = self._open().stored([id for id, _ in weighted])
+            if any(id in stored for id, _ in wanted):
+                weighted = [(id, weight) for id, weight in weighted if id in stored]
+        return self.query(id=faded(weighted, times, half_life), **options)
 
     def search(self, query: Query) -> Page:
         """Answers a Query.
@@ -265,6 +269,7 @@ class Client:
 
         if not isinstance(query, Query):
             raise ConfigError(f"search() takes a Query, got {query!r:.80}; query() takes words and pictures")
+        query = plain(query)
         collection = self._open()
         if self._searcher is None or self._searcher.collection is not collection:
             stamp = collection.stamp
@@ -281,7 +286,7 @@ class Client:
     def count(self, filter: str | Condition | None = None) -> int:
         """How many stored products pass the filter; all of them without one. Raises FilterError and UnknownField."""
         collection = self._open()
-        if filter is None or (isinstance(filter, str) and not filter):
+        if filter is None or (isinstance(filter, str) and not filter.strip()):
             return collection.count()
         return collection.count(collection.parse(filter))
 

@@ -12,7 +12,7 @@
     ├── StampMismatch             8   the collection was made with another encoder or fusion
     ├── InvalidValue              9   a value that cannot be stored (in a catalog: a reject)
     ├── FilterError              10   the filter cannot be parsed or does not fit the fields
-    │   └── UnknownField         11   the filter names a field that the collection does not have
+    │   └── UnknownField         11   the query or its filter names a field that the collection does not have
     └── StoreError               20   Milvus refused or failed
         ├── ConnectionFailed     21   nothing answers at the URI
         ├── AuthenticationFailed 22   the server answers but does not accept the token
@@ -163,7 +163,7 @@ class FilterError(MmMilvusError):
 
 
 class UnknownField(FilterError):
-    """The filter names a field that the collection does not have."""
+    """The query or its filter names a field that the collection does not have."""
 
     exit_code = 11
 

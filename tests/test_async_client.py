@@ -27,10 +27,11 @@ def test_a_shop_from_ingest_to_delete(tmp_path: Path) -> None:
             nonlocal beats
             while True:
                 beats += 1
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.001)
 
         heart = asyncio.create_task(beat())
         async with AsyncClient(tmp_path / "shop.db") as shop:
+            assert (await shop.preview(tmp_path / "shop.jsonl")).rows_read == 3
             assert (await shop.ingest(tmp_path / "shop.jsonl")).written == 3
             assert beats > 5  # the loop went on meanwhile
             assert (await shop.verify(tmp_path / "shop.jsonl")).ok
@@ -47,21 +48,28 @@ def test_a_shop_from_ingest_to_delete(tmp_path: Path) -> None:
                 await shop.query("red", facet="price")  # type: ignore[call-arg]
             assert (await shop.query("mug", sort="-price"))[0].id == "p2"
             assert await shop.delete(["p1"]) == 1
+            assert await shop.collections() == ["products"]
         heart.cancel()
 
     asyncio.run(use())
     with Client(tmp_path / "shop.db") as shop:  # closed by now
         assert shop.count() == 2
 
+    async def drop() -> None:
+        async with AsyncClient(tmp_path / "shop.db") as shop:
+            await shop.drop()
+            assert await shop.collections() == []
+
+    asyncio.run(drop())
+
 
 def test_it_has_the_names_and_parameters_of_the_client() -> None:
-    ours = {
-        name for name, _ in inspect.getmembers(AsyncClient, inspect.iscoroutinefunction) if name[0] != "_"
-    }
-    assert ours == {
-        "calibrate", "close", "count", "delete", "get", "info", "ingest", "query", "recommend", "search", "similar",
-        "verify",
-    }  # fmt: skip
+    def public(kind: type[object]) -> set[str]:
+        return {name for name, _ in inspect.getmembers(kind, inspect.isfunction) if name[0] != "_"}
+
+    ours = public(AsyncClient)
+    assert ours == public(Client)
+    assert all(inspect.iscoroutinefunction(getattr(AsyncClient, name)) for name in ours)
     for name in ours - {"ingest", "verify"}:  # those without the calls back
         theirs = inspect.signature(getattr(Client, name)).parameters
         assert list(inspect.signature(getattr(AsyncClient, name)).parameters) == list(theirs), name

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from mm_milvus import Client, F, Facet, Query, Signal
+from mm_milvus import Boost, Client, Crop, F, Facet, Page, Query, Signal, Sort
 from mm_milvus.errors import (
     ConfigError,
     EncoderError,
@@ -49,7 +53,7 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
         "price": 0.0,
     }
     assert dict(shop.query("red shirt", limit=1, fields=["id"])[0].attributes) == {}  # it is there unasked
-    with pytest.raises(ConfigError, match="no attribute 'titel'"):
+    with pytest.raises(UnknownField, match="no attribute 'titel'"):
         shop.query("red shirt", fields=["titel"])
 
 
@@ -64,6 +68,12 @@ def test_fields_choose_what_comes_back(shop: Client) -> None:
         ({"text": 5}, "text must be a string that is not empty, got 5"),
         ({"id": 1}, "id must be a string that is not empty, got 1"),
         ({"text": ("red", 0)}, "all signals of this query have the weight 0"),
+        ({"text": {"red": 1e-50}}, "all signals of this query have the weight 0, or nearly"),
+        ({"text": "x", "fields": 5}, "fields are names of attributes, got 5"),
+        ({"text": "x", "fields": ["title", 5]}, "fields are names of attributes, got 5"),
+        ({"image": "x.jpg", "crop": Crop(0.5, 0, 5.5, 5)}, "a crop is in whole pixels, got Crop"),  # type: ignore[arg-type]
+        ({"text": "x", "facets": Facet(["price"])}, "cannot count the values of .'price'.: an attribute has"),  # type: ignore[arg-type]
+        ({"text": "x", "sort": Sort(5)}, "cannot sort by 5: an attribute has a name"),  # type: ignore[arg-type]
         ({"text": ("red", 1, 2)}, "a weighted signal is a pair"),
         ({"text": [("red", 1.0), ("red", -1.0)]}, "cancel each other out"),
         ({}, "nothing to search for"),
@@ -133,6 +143,76 @@ def test_an_unknown_option_names_those_it_is_like(
     assert refused(caught)
 
 
+RED = Signal("text", "red shirt")
+
+
+@pytest.mark.parametrize(
+    ("odd", "options"),
+    [
+        (Query(RED), {}),  # type: ignore[arg-type]
+        (Query([RED]), {}),  # type: ignore[arg-type]
+        (Query(signal for signal in (RED,)), {}),  # type: ignore[arg-type]
+        (Query((RED,), sort=None, boosts=None, facets=None, exclude=None), {}),  # type: ignore[arg-type]
+        (
+            Query((RED,), boosts=Boost("price", "add"), sort="-price"),  # type: ignore[arg-type]
+            {"boosts": "add:price", "sort": "-price"},
+        ),
+        (Query((RED,), facets=["price"], fields="title, id"), {"facets": "price", "fields": ["title"]}),  # type: ignore[arg-type]
+        (Query((RED,), exclude="0", limit=np.int64(2)), {"exclude": ["0"], "limit": 2}),  # type: ignore[arg-type]
+        (
+            Query((replace(RED, weight=np.float32(0.5)),), alpha=np.float32(0.25), min_score=np.float64(0.1)),
+            {"alpha": 0.25, "min_score": 0.1},
+        ),
+        (
+            Query(
+                (RED,),
+                boosts=(Boost("price", "add", np.float32(0.5)),),
+                facets=(Facet("price", np.int64(1)), Facet("price", bounds=np.array([1, 2]))),  # type: ignore[arg-type]
+            ),
+            {"boosts": "add:price=0.5", "facets": [Facet("price", 1), "price=1,2"]},
+        ),
+        (Query(None, sort="price"), {"text": None, "sort": "price"}),  # type: ignore[arg-type]
+    ],
+)
+def test_a_query_may_be_written_as_the_options_are(shop: Client, odd: Query, options: dict[str, Any]) -> None:
+    expected = shop.query(**{"text": "red shirt", **options})
+    found = shop.search(odd)
+    json.dumps(found.to_dict())
+    assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+    unscored = [[replace(hit, score=0.0) for hit in page] for page in (found, expected)]
+    assert unscored[0] == unscored[1]
+    assert (found.total, found.facets, found.limit) == (expected.total, expected.facets, expected.limit)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (Query((replace(RED, crop=Crop(0, 0, 5, 5)),)), "crop cuts a query picture, .* of the kind 'text'"),
+        (Query((RED,), group_by=3), "group_by is the name of one attribute, got 3"),  # type: ignore[arg-type]
+        (Query(None), "nothing to search for"),  # type: ignore[arg-type]
+        (Query((Signal("image", "x.jpg", crop=(0, 0, 5)),)), "expected x,y,width,height in whole pixels"),  # type: ignore[arg-type]
+        (Query((RED,), facets=5), "a facet is a Facet, got 5"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_field_of_a_query_is_one_line(shop: Client, query: Query, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        shop.search(query)
+
+
+def test_the_crop_of_a_signal_may_be_written_as_the_option_is(shop: Client) -> None:
+    picture = Image.new("RGB", (64, 64), "red")
+    pages = [
+        shop.search(Query((Signal("image", picture, crop=crop),)))  # type: ignore[arg-type]
+        for crop in (Crop(0, 0, 10, 10), (0, 0, 10, 10), "0,0,10,10", np.array([0, 0, 10, 10]))
+    ]
+    assert all(page.hits == pages[0].hits for page in pages)
+
+
+def test_recommendations_have_names_of_their_own_for_ids(shop: Client) -> None:
+    with pytest.raises(ConfigError, match="^recommend takes ids as like and unlike$"):
+        shop.recommend("0", id="1")  # type: ignore[call-arg]
+
+
 def test_an_unknown_option_of_an_ingest_names_those_it_is_like(shop: Client, tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"id": "a", "title": "b"}\n', encoding="utf-8")
     for call in (shop.ingest, shop.preview, shop.verify):
@@ -166,6 +246,50 @@ def test_options_that_decide_something_are_taken(shop: Client) -> None:
     assert shop.recommend("0", half_life=14, times={}).hits
     with pytest.raises(ConfigError, match="half_life .* give times, too"):
         shop.recommend("0", half_life=14)
+
+
+def test_a_tuple_is_a_pair_where_a_number_ends_it_else_a_list(shop: Client) -> None:
+    def scores(page: Page) -> dict[str, float]:
+        return {hit.id: round(hit.score, 5) for hit in page}
+
+    for several in (
+        ("red", "mug"),
+        ["red", "mug"],
+        deque(["red", "mug"]),
+        (("red", 1.0), ("mug", np.int64(1))),
+    ):
+        assert scores(shop.query(several)) == scores(shop.query({"red": 1.0, "mug": 1.0}))
+    assert scores(shop.query(("red", np.float32(0.5)))) == scores(shop.query("red"))
+    assert scores(shop.query(id=("0", "1"))) == scores(shop.query(id=["0", "1"]))
+    liked = scores(shop.recommend({"0": 7}, unlike={"1": 0.25}))
+    for unlike in (("1", 0.25), [("1", 0.25)], (("1", np.float32(0.25)),)):
+        assert scores(shop.recommend(("0", 7), unlike)) == liked
+    both = scores(shop.recommend(["0", "1"]))
+    for like in (
+        ("0", "1"),
+        {"0", "1"},
+        dict.fromkeys("01").keys(),
+        np.array(["0", "1"]),
+        {"0": None, "1": 1},
+    ):
+        assert scores(shop.recommend(like)) == both  # type: ignore[arg-type]
+    for bad in (("red", 1, 2), {"red": "blue"}):
+        with pytest.raises(ConfigError, match="a weighted signal is a pair"):
+            shop.query(bad)  # type: ignore[arg-type]
+
+
+def test_dislikes_alone_recommend_nothing(shop: Client) -> None:
+    for like in (["gone"], {"gone": 1.0, "gone too": 2.0}):
+        with pytest.raises(ProductNotFound, match="'gone'"):
+            shop.recommend(like, unlike=["1"], skip_missing=True)  # type: ignore[arg-type]
+    expected = [hit.id for hit in shop.recommend("0", unlike="1")]
+    assert (
+        [hit.id for hit in shop.recommend(["gone", "0"], ["1", "gone"], skip_missing=True)]
+        == expected
+        == ["2"]
+    )
+    long_ago = {"gone": "2026-11-20", "0": "1990-01-01"}  # the newest of those that are there counts in full
+    assert shop.recommend(["gone", "0"], times=long_ago, half_life=1, skip_missing=True).hits
 
 
 @pytest.mark.parametrize(
@@ -216,6 +340,9 @@ def test_a_search_takes_a_query(shop: Client) -> None:
 
 def test_count(shop: Client) -> None:
     assert (shop.count(), shop.count("price >= 1"), shop.count("price > 9")) == (3, 2, 0)
+    assert shop.count("") == shop.count(" ") == shop.query("red", filter=" ").total == 3
+    with pytest.raises(FilterError, match="the filter is empty"):
+        shop.delete(filter=" ")
 
 
 def test_a_flag_is_a_filter_as_it_stands(shop: Client) -> None:

@@ -35,15 +35,10 @@ def boosted(
         score, is_first = candidate.score, []
         for boost in boosts:
             value = attributes.get(candidate.id, {}).get(boost.field)
-            match boost.how:
-                case "multiply":
-                    score = _times(score, _factor(value, boost.strength))
-                case "add":
-                    score += boost.strength * (value or 0.0)
-                case "recency":
-                    score = _times(score, _recency(value, now, boost.strength))
-                case "first":
-                    is_first.append(not value or value <= 0)
+            if boost.how == "first":
+                is_first.append(not value or value <= 0)
+            else:
+                score = _changed(score, boost, value, now)
         scores = {**candidate.scores, "unboosted": candidate.score}
         changed.append((is_first, replace(candidate, score=score, scores=scores)))
     changed.sort(key=lambda pair: (pair[0], by_score(pair[1])))
@@ -57,6 +52,25 @@ def _check_dates(boost: Boost, attributes: Mapping[str, Mapping[str, Any]]) -> N
         raise ConfigError(
             f"cannot boost by the recency of {boost.field!r}: {values[0]!r:.60} is neither Unix seconds nor an ISO date"
         )
+
+
+def _changed(score: float, boost: Boost, value: Any, now: float) -> float:
+    """Raises ConfigError for a score that no number can hold."""
+    try:
+        match boost.how:
+            case "multiply":
+                score = _times(score, _factor(value, boost.strength))
+            case "add":
+                score += boost.strength * (value or 0.0)
+            case _:
+                score = _times(score, _recency(value, now, boost.strength))
+    except (OverflowError, ZeroDivisionError):  # a score below 0 is divided by the factor
+        score = math.inf
+    if not math.isfinite(score):
+        raise ConfigError(
+            f"the boost {boost} makes a score too large where {boost.field!r} is {value!r}; take an amount nearer to 0"
+        )
+    return score
 
 
 def _times(score: float, factor: float) -> float:

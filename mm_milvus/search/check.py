@@ -97,6 +97,8 @@ def _check_values(query: Query) -> None:
             raise ConfigError(
                 f"a signal is Signal(kind, value), its kind one of {', '.join(_KINDS)}, not {signal!r:.80}"
             )
+        if signal.crop is not None and signal.kind != "image":
+            raise ConfigError(f"crop cuts a query picture, and this signal is of the kind {signal.kind!r}")
         if signal.kind == "image" and not _is_picture(signal.value):
             raise ConfigError(
                 f"a picture is a path, an address, bytes or a PIL image, not {signal.value!r:.80}"
@@ -190,8 +192,10 @@ def _check_fields(query: Query, collection: Collection) -> None:
     types = collection.stamp.schema.types()
     known = [*types, "text"]
     if unknown := [name for name in query.fields or () if name not in known]:
-        raise ConfigError(f"{collection.name!r} has no attribute {unknown[0]!r}{nearest(unknown[0], known)}")
+        raise UnknownField(f"{collection.name!r} has no attribute {unknown[0]!r}{nearest(unknown[0], known)}")
     for use, name, kinds in _uses(query, types):
+        if not isinstance(name, str):
+            raise ConfigError(f"cannot {use} {name!r:.80}: an attribute has a name")
         if name not in types:
             hint = nearest(name, types) if types else "; it has none"
             raise UnknownField(f"cannot {use} {name!r}: {collection.name!r} has no such attribute{hint}")

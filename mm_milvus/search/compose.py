@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_WEIGHT", "Composed", "compose", "told", "weigh"]
 
 MAX_WEIGHT = 1e6
+_LEAST = 1e-30  # of all weights together: below 1e-38 the numbers of a vector, which have 32 bits, become 0
 _SHOWN = 200  # characters of a signal, in explanations
 
 
@@ -54,8 +55,8 @@ def compose(query: Query, collection: Collection, encoder: QueryEncoder, reader:
     weighted = weigh(query.signals, encoder.spec.weights)
     kinds = {signal.kind for signal in weighted}
     total = sum(abs(signal.weight or 0.0) for signal in weighted)
-    if not total:
-        raise ConfigError("all signals of this query have the weight 0")
+    if total < _LEAST:
+        raise ConfigError("all signals of this query have the weight 0, or nearly")
     explain: dict[str, Any] = {}
     if query.explain:
         explain = {"signals": told(weighted), "composition": query.composition}

@@ -222,7 +222,7 @@ def test_chosen_fields_come_with_the_title_in_the_table_and_alone_in_json(shop: 
         shop("query", "--text", "red ball", "--fields", "color", "--limit", "1", "--json").stdout
     )
     assert list(found["hits"][0]["attributes"]) == ["color"]
-    assert "'size'" in shop("query", "--text", "x", "--fields", "size", expect=2).stderr
+    assert "'size'" in shop("query", "--text", "x", "--fields", "size", expect=11).stderr
 
 
 def test_a_weight_and_its_sign_reach_the_search(folder: Path, shop: Shop) -> None:
@@ -232,6 +232,29 @@ def test_a_weight_and_its_sign_reach_the_search(folder: Path, shop: Shop) -> Non
 
     assert order("2")[0] == "blue-box"
     assert order("-2")[-1] == "blue-box"
+
+
+def test_likes_dislikes_and_what_is_left_out(folder: Path, shop: Shop) -> None:
+    from mm_milvus import Client
+
+    def order(*args: str) -> list[str]:
+        return [hit["id"] for hit in json.loads(shop("query", *args, "--json").stdout)["hits"]]
+
+    liked = ("--like", "red-ball^0.5", "--unlike", "blue-box")
+    with Client(folder / "shop.db") as client:
+        expected = [hit.id for hit in client.recommend({"red-ball": 0.5}, unlike="blue-box")]
+    assert order(*liked) == expected
+    assert order(*liked, "--exclude", expected[0], "--exclude", expected[2]) == [expected[1], expected[3]]
+    assert order("--id", "red-ball^-1")[-1] == expected[0]  # a weight of --id may push away
+
+
+def test_the_number_of_all_products_is_counted_unless_it_is_not_asked_for(shop: Shop) -> None:
+    asked = ("query", "--id", "red-ball", "--limit", "2")
+    page = json.loads(shop(*asked, "--json").stdout)
+    assert (page["total"], page["total_exact"]) == (5, True)
+    page = json.loads(shop(*asked, "--no-count", "--json").stdout)
+    assert (page["total"], page["total_exact"], len(page["hits"])) == (2, False, 2)
+    assert "2 of at least 2 products" in shop(*asked, "--no-count").stdout
 
 
 def test_nothing_found_is_a_success(shop: Shop) -> None:

@@ -96,6 +96,8 @@ def test_an_exception_that_nobody_planned_keeps_its_traceback() -> None:
         (["query", "--text", "^3"], "Invalid value for '--text': there is nothing to search for"),
         (["query", "--text", "x", "--limit", "0"], "Invalid value for '--limit'"),
         (["query", "--txt", "x"], "No such option"),
+        (["query", "--id", "a", "--unlike", "b^-0.5"], "'--unlike': the weight of 'b' has to be above 0"),
+        (["query", "--like", "a^-0.4"], "'--like': the weight of 'a' has to be above 0"),
         (
             ["query", "red", "shoes"],
             "words are asked for with --text, pictures with --image: --text 'red shoes'",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 import pytest
-from mm_milvus_cli.values import boost, crop, facet, names, pair, signal_of, sort, split_weight
+from mm_milvus_cli.values import boost, crop, example, facet, names, pair, signal_of, sort, split_weight
 
 from mm_milvus.records import Boost, Crop, Facet, Signal, Sort
 
@@ -53,6 +53,14 @@ def test_a_signal_keeps_its_kind_value_and_weight() -> None:
 def test_a_signal_without_content_or_with_an_infinite_weight_is_refused(written: str, reason: str) -> None:
     with pytest.raises(click.BadParameter, match=reason):
         signal_of("text")(written)
+
+
+@pytest.mark.parametrize("written", ["a^-0.5", "a^0", "a^-0"])
+def test_an_example_weighs_more_than_nothing(written: str) -> None:
+    assert example("a^0.5") == Signal("id", "a", 0.5)
+    assert example("a") == Signal("id", "a")
+    with pytest.raises(click.BadParameter, match="the weight of 'a' has to be above 0"):
+        example(written)
 
 
 def test_a_crop_is_four_whole_numbers() -> None:

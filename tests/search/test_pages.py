@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -123,6 +124,24 @@ def test_boosts_are_explained(shop: Shop) -> None:
     assert any(hit.score > hit.scores["unboosted"] + 1 for hit in page)
     unexplained = shop.search(Query(NEAREST, boosts=(Boost("price", "add", 0.5),)))
     assert (unexplained.explain, [dict(hit.scores) for hit in unexplained]) == ({}, [{}] * len(unexplained))
+
+
+@pytest.mark.parametrize(
+    ("boosts", "named"),
+    [
+        ((Boost("price", "multiply", 500),), "multiply:price=500 makes a score too large where 'price' is"),
+        ((Boost("price", "multiply", 200), Boost("price", "multiply", 150)), "multiply:price=150 makes"),
+        ((Boost("price", "add", -1e308),), "add:price=-1e+308 makes"),
+    ],
+)
+def test_a_boost_beyond_all_numbers_is_named(shop: Shop, boosts: tuple[Boost, ...], named: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"the boost {named}")):
+        shop.search(Query(NEAREST, boosts=boosts))
+    away = Query((Signal("vector", -unit(0, 1)),), boosts=(Boost("price", "multiply", -300),))
+    with pytest.raises(
+        ConfigError, match="the boost multiply:price=-300 makes"
+    ):  # scores below 0 are divided
+        shop.search(away)
 
 
 def test_a_reranker_has_the_last_word(shop: Shop) -> None:

@@ -193,6 +193,44 @@ def _limits_hold(shop: Shop) -> None:
         assert 0 < len(found) < len(ROWS)
 
 
+# Lists that are too long to be written out, for what can stand before no `in`: all of it, and two kinds of values.
+LONG = [*range(-300, 300), 2.5, 99.99]
+LONG_LISTS = (
+    f"specs['mixed'] in {LONG}",
+    f"specs['mixed'] not in {LONG}",
+    f"specs['mixed'] in {[*LONG, 'red']}".replace("'", '"'),
+    f"not (specs['mixed'] in {[*LONG, 'red']}) or price < 3".replace("'", '"'),
+    f"specs['weight'] in {LONG} and featured",
+    f"counts[0] in {LONG}",
+    f"not (counts[1] in {LONG})",
+    f"`net weight` in {LONG}",
+    f"`net weight` not in {LONG} or featured",
+)
+
+
+def _long_lists_mean_what_short_ones_do(shop: Shop) -> None:
+    for text in LONG_LISTS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mm_milvus.store.filters.check.MAX_TERMS", 1_000)
+            one_by_one = parse(text, FIELDS)
+        filter = parse(text, FIELDS)
+        assert filter != one_by_one
+        found = shop.find(filter)
+        assert found == {row["id"] for row in ROWS if matches(one_by_one, row)}, text[:40]
+        assert 0 < len(found) < len(ROWS), text[:40]
+        assert shop.find(filter, only_known=True) == found
+
+
+def test_long_lists_on_lite(lite_columns: Shop, lite_dynamic: Shop) -> None:
+    _long_lists_mean_what_short_ones_do(lite_columns)
+    _long_lists_mean_what_short_ones_do(lite_dynamic)
+
+
+@pytest.mark.server
+def test_long_lists_on_server(server: Shop) -> None:
+    _long_lists_mean_what_short_ones_do(server)
+
+
 def test_limits_on_lite(lite_columns: Shop) -> None:
     _limits_hold(lite_columns)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mm_milvus import F
 from mm_milvus.errors import FilterError, UnknownField
 from mm_milvus.records import FieldType
-from mm_milvus.store.filters import And, Condition, Filter, Not, Or, matches, parse
+from mm_milvus.store.filters import And, Condition, Dialect, Filter, Not, Or, can_render, matches, parse
 from mm_milvus.store.filters.ast import Compare, Contains, In, Length, Like, Match, Missing, Ref
 from mm_milvus.store.filters.builder import Part
 from tests.store.test_filters_cases import FIELDS, Case, Row, filters, literal, rows, table, text_filters
@@ -225,6 +225,8 @@ def test_any_rows_pass_as_the_filter_means(case: Case, some: list[Row]) -> None:
         (lambda: F.price.contains(1), FilterError, "array functions need an array"),
         (lambda: F.color == "\ud800", FilterError, "half of a surrogate pair"),
         (lambda: (F.price < 1) & 3, FilterError, "put comparisons in parentheses"),
+        (lambda: F.price < 100 & F.stock > 0, FilterError, "not with 100; put comparisons in parentheses"),
+        (lambda: F.price < 100 | F.featured, FilterError, "not with 100; put comparisons in parentheses"),
         (lambda: 1 < F.price < 3, FilterError, "write & for and"),
         (lambda: F.price < 1 and F.stock > 1, FilterError, "write & for and"),
         (lambda: not F.featured, FilterError, "a flag is asked for by F.featured or ~F.featured"),
@@ -256,6 +258,23 @@ def test_long_chains_are_lists_or_flat_and_longer_ones_refused() -> None:
     assert len(filter.parts) == 500
     with pytest.raises(FilterError, match=r"more than 500 comparisons; use \.in_"):
         (flat | (F.stock <= 500)).bind(FIELDS)
+
+
+def test_what_a_long_chain_is_advised_to_be_is_taken() -> None:
+    many = list(range(501))
+    for part in (F.specs["size-eu"], F["net weight"], F.specs["a"]["b"]):
+        chain = part == 0
+        for number in many[1:]:
+            chain |= part == number
+        with pytest.raises(FilterError, match=r"more than 500 comparisons; use \.in_"):
+            chain.bind(FIELDS)
+        filter = part.in_(many).bind(FIELDS)
+        assert isinstance(filter, In)
+        assert filter.values == tuple(many)
+        assert not can_render(filter, Dialect.LITE)
+        assert matches(filter, {"specs": {"size-eu": 42, "a": {"b": 500}}, "net weight": 42.0})
+    with pytest.raises(FilterError, match="must be all numbers or all strings"):
+        F.specs["a"].not_in([*many, "x"]).bind(FIELDS)
 
 
 def test_deep_conditions_are_refused() -> None:

@@ -62,6 +62,12 @@ class Condition:
     def __or__(self, other: Condition) -> Condition:
         return _Joined.of(Or, self, other)
 
+    def __rand__(self, other: Any) -> NoReturn:
+        """``F.price < 100 & F.stock > 0`` is ``100 & F.stock`` to Python."""
+        _refuse_joining(other)
+
+    __ror__ = __rand__
+
     def __invert__(self) -> Condition:
         return _Inverted(self)
 
@@ -125,14 +131,18 @@ class _Joined(Condition):
     @classmethod
     def of(cls, kind: type[And] | type[Or], left: Condition, right: Condition) -> _Joined:
         if not isinstance(right, Condition):
-            raise FilterError(
-                f"a condition can only be joined with another one, not with {one_line(repr(right))}; "
-                "put comparisons in parentheses: (F.price < 100) & (F.stock > 0)"
-            )
+            _refuse_joining(right)
         return cls(kind, left, right)
 
     def _bound(self, fields: Fields) -> Filter:
         return self._kind(*(part._bound(fields) for part in self._parts))
+
+
+def _refuse_joining(other: Any) -> NoReturn:
+    raise FilterError(
+        f"a condition can only be joined with another one, not with {one_line(repr(other))}; "
+        "put comparisons in parentheses: (F.price < 100) & (F.stock > 0)"
+    )
 
 
 class _Comparable:

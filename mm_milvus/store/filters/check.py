@@ -123,24 +123,18 @@ def membership(ref: Ref, literals: Sequence[tuple[Scalar, int]], negated: bool, 
     values = tuple(dict.fromkeys(_coerce(ref, ref.type, value, where) for value, where in literals))
     if ref.type is FieldType.INT64:
         values = tuple(value for value in values if not isinstance(value, float))
-    if not values or is_listable(ref):
+    if negated and len({isinstance(value, str) for value in values}) > 1:
+        fail(at, "the values of one 'not in' must be all numbers or all strings")
+    if not values or is_listable(ref) or len(values) > MAX_TERMS:
         return In(ref, values, negated)
-    return _one_by_one(ref, values, negated, at)
+    if negated:
+        return And(*(Compare(ref, "!=", value) for value in values))
+    return Or(*(Compare(ref, "==", value) for value in values))
 
 
 def is_listable(ref: Ref) -> bool:
     """Whether the part may stand before ``in``: the embedded Milvus takes only a plain name there."""
     return not ref.path and is_bare_name(ref.name)
-
-
-def _one_by_one(ref: Ref, values: tuple[Scalar, ...], negated: bool, at: int) -> Filter:
-    if len(values) > MAX_TERMS:
-        fail(at, f"{_part(ref)} can be compared with {MAX_TERMS} values at most, here are {len(values)}")
-    if negated and len({isinstance(value, str) for value in values}) > 1:
-        fail(at, "the values of one 'not in' must be all numbers or all strings")
-    if negated:
-        return And(*(Compare(ref, "!=", value) for value in values))
-    return Or(*(Compare(ref, "==", value) for value in values))
 
 
 def like(ref: Ref, pattern: str, at: int) -> Filter:

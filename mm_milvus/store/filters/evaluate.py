@@ -63,7 +63,7 @@ def _compiled(node: Filter) -> Truth:
         case Compare(ref, op, value):
             return _compared(_reader(ref), op, value)
         case In(ref, values, negated):
-            return _negated(_of_value(_reader(ref), _among(values)), negated)
+            return _negated(_among(_reader(ref), values), negated)
         case Contains(ref, values, every, negated):
             return _negated(_of_value(_reader(ref), _containing(values, every)), negated)
         case Length(ref, op, value):
@@ -128,14 +128,25 @@ def _missing(read: Reader, negated: bool) -> Truth:
 
 def _compared(read: Reader, op: str, value: Scalar) -> Truth:
     """Unknown for a value of another kind too."""
-    kinds = str if isinstance(value, str) else (bool, int, float)
+    kinds = _comparable(value)
     compare = OPERATORS[op]
     return lambda row: compare(found, value) if isinstance(found := read(row), kinds) else None
 
 
-def _among(values: Sequence[Scalar]) -> Callable[[Any], bool]:
+def _among(read: Reader, values: Sequence[Scalar]) -> Truth:
+    """Unknown for a value of another kind too, as a comparison with each of ``values`` is."""
+    if not values:
+        return _of_value(read, lambda found: False)
     wanted = frozenset(values)
-    return wanted.__contains__ if wanted else lambda found: False  # an array has no hash
+    kinds = {_comparable(value) for value in values}
+    known = sum(kinds, ())
+    otherwise = False if len(kinds) == 1 else None  # not equal to the one kind, and unknown for the other
+    return lambda row: (found in wanted or otherwise) if isinstance(found := read(row), known) else None
+
+
+def _comparable(value: Scalar) -> tuple[type, ...]:
+    """What is compared with such a value."""
+    return (str,) if isinstance(value, str) else (bool, int, float)
 
 
 def _containing(values: Sequence[Scalar], every: bool) -> Callable[[Any], bool]:

@@ -26,7 +26,7 @@ from mm_milvus.store.filters.ast import (
     Ref,
     Scalar,
 )
-from mm_milvus.store.filters.check import OWN_FIELDS
+from mm_milvus.store.filters.check import OWN_FIELDS, is_listable
 from mm_milvus.store.filters.evaluate import OPERATORS
 from mm_milvus.store.filters.quoting import is_column_name, quote
 from mm_milvus.store.filters.texts import is_inner
@@ -50,7 +50,8 @@ def can_render(filter: Filter, dialect: Dialect) -> bool:
     """Whether this Milvus can answer exactly what the filter asks.
 
     ``like "%text%"`` it can from 2.4 on. Of other patterns versions differ in the escapes and in how they read line
-    breaks, and Milvus Lite differs with the rest of the filter; words are cut by our own rules.
+    breaks, and Milvus Lite differs with the rest of the filter; words are cut by our own rules. A list of values
+    stands behind a whole field, for a server tells numbers and flags apart in parts of JSON.
     """
     match filter:
         case And(parts) | Or(parts):
@@ -59,6 +60,8 @@ def can_render(filter: Filter, dialect: Dialect) -> bool:
             return can_render(part, dialect)
         case Like(ref, pattern):
             return dialect is not Dialect.DYNAMIC and not ref.path and is_inner(pattern)
+        case In(ref, values):
+            return not values or is_listable(ref) or (dialect is not Dialect.LITE and not ref.path)
     return not isinstance(filter, Match)
 
 
