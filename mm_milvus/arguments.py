@@ -29,11 +29,11 @@ __all__ = [
     "as_list",
     "crop_of",
     "entries",
-    "examples",
     "fields_of",
     "ids_of",
     "ingest_fields",
     "is_address",
+    "liked",
     "parse_boost",
     "parse_crop",
     "parse_facet",
@@ -179,7 +179,8 @@ def _record(name: str, given: Any) -> Any:
 
 def _number(value: Any) -> Any:
     """Anything but a number of numpy as it is."""
-    return value.item() if type(value).__module__ == "numpy" and value.shape == () else value
+    numpys = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
+    return value.item() if numpys else value
 
 
 def ingest_fields(options: IngestOptions) -> dict[str, Any]:
@@ -302,7 +303,20 @@ def entries(value: Any) -> list[tuple[Any, float | None]]:
     return [(value, None)]
 
 
-def examples(value: Any) -> list[tuple[Any, float | None]]:
+def liked(
+    like: Any, unlike: Any, strategy: str | None
+) -> tuple[list[tuple[Any, float]], list[tuple[Any, float]]]:
+    """The ids that draw near, and those that push away, with their weights. Raises ConfigError."""
+    wanted = [(id, 1.0 if weight is None else weight) for id, weight in _examples(like)]
+    unwanted = [(id, pushed_away(weight, strategy)) for id, weight in _examples(unlike)]
+    if not wanted:
+        raise ConfigError("recommend needs at least one product to like")
+    if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):
+        raise ConfigError("the weights of like and unlike are above 0")
+    return wanted, unwanted
+
+
+def _examples(value: Any) -> list[tuple[Any, float | None]]:
     """As ``entries``, of any collection of ids too: a set, the keys of a dict, an array."""
     return entries(value if _is_pair(value) or isinstance(value, Mapping) else as_list(value))
 

@@ -12,12 +12,11 @@ from mm_milvus.arguments import (
     QueryOptions,
     crop_of,
     entries,
-    examples,
     ids_of,
     ingest_fields,
     is_address,
+    liked,
     plain,
-    pushed_away,
     query_fields,
     settings_of,
 )
@@ -197,7 +196,7 @@ class Client:
     ) -> Page:
         """Products for words, pictures (path, URL, bytes or PIL image), known products' ids, and any mix of them.
 
-        Each may be a list or a dict of weights, and each entry may be a pair ``(value, weight)``; in a dict of texts
+        Each may be a sequence or a dict of weights, each entry may be a pair ``(value, weight)``; in a dict of texts
         an http(s) URL or a data URI is a picture: ``{"red shirt": 1.0, "https://.../a.jpg": 0.6, "buttons": -0.4}``.
         ``crop`` cuts the query picture: four numbers, or ``"x,y,width,height"``. Options: those of QueryOptions.
         Without any signal: the products that pass the filter, sorted. See ``search`` for the errors.
@@ -245,13 +244,7 @@ class Client:
 
         if "id" in options:
             raise ConfigError("recommend takes ids as like and unlike")
-        strategy = options.get("strategy")
-        wanted = [(id, 1.0 if weight is None else weight) for id, weight in examples(like)]
-        unwanted = [(id, pushed_away(weight, strategy)) for id, weight in examples(unlike)]
-        if not wanted:
-            raise ConfigError("recommend needs at least one product to like")
-        if not all(weight > 0 for _, weight in wanted) or not all(weight < 0 for _, weight in unwanted):
-            raise ConfigError("the weights of like and unlike are above 0")
+        wanted, unwanted = liked(like, unlike, options.get("strategy"))
         weighted = wanted + unwanted
         if skip_missing:
             stored = self._open().stored([id for id, _ in weighted])
