@@ -400,7 +400,7 @@ class Collection:
         return render(whole, self.stamp.schema, dialect)
 
     def _looked_through(self) -> Mirror:
-        return self.mirror("a filter with such patterns or words")
+        return self.mirror("a filter with such patterns, words or lists")
 
     def _output_fields(self, fields: Sequence[str] | None) -> list[str]:
         """All attributes; the embedded text only where it is asked for."""

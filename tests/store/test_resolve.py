@@ -55,6 +55,13 @@ def test_what_milvus_is_asked(expression: str, lite: str, newer: str | None) -> 
     assert asked(expression, Dialect.NULLABLE) == (newer or lite)
 
 
+@pytest.mark.parametrize(("parts", "on_lite"), [(20, "(price > 9.0"), (21, 'id in ["4"]')])
+def test_milvus_lite_is_given_no_long_chain(parts: int, on_lite: str) -> None:
+    expression = " or ".join(["price > 9", *(f"price > {3 + n / 100}" for n in range(parts - 1))])
+    assert asked(expression, Dialect.LITE).startswith(on_lite)
+    assert asked(expression, Dialect.NULLABLE).startswith("(price > 9.0 or price > 3.0 or ")
+
+
 def test_the_oldest_servers_are_asked_for_ids_only() -> None:
     assert asked("title like '%shoe%'", Dialect.DYNAMIC) == 'id in ["0", "1"]'
     assert asked("title like '%e%'", Dialect.DYNAMIC) == 'id not in ["3", "4"]'
@@ -140,7 +147,8 @@ def test_words_are_ranked_within_the_filter(shop: Collection) -> None:
 def test_a_large_collection_says_so(shop: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "MOST_ROWS", 3)
     with pytest.raises(
-        NotSupported, match="^a filter with such patterns or words on this Milvus .* at most 3 products"
+        NotSupported,
+        match="^a filter with such patterns, words or lists on this Milvus .* at most 3 products",
     ):
         shop.count(shop.parse(F.title.endswith("shoe")))
     assert shop.count(shop.parse(F.title.startswith("Red"))) == 2

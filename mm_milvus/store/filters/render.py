@@ -36,6 +36,7 @@ __all__ = ["Dialect", "can_render", "render", "without_not"]
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 # No server takes a bare true or false. Ids are texts, and no text comes before the empty one.
 _TRUE, _FALSE = 'id >= ""', 'id < ""'
+_CHAIN = 20  # parts that Milvus Lite is given
 
 
 class Dialect(Enum):
@@ -51,11 +52,13 @@ def can_render(filter: Filter, dialect: Dialect) -> bool:
 
     ``like "%text%"`` it can from 2.4 on. Of other patterns versions differ in the escapes and in how they read line
     breaks, and Milvus Lite differs with the rest of the filter; words are cut by our own rules. A list of values
-    stands behind a whole field, for a server tells numbers and flags apart in parts of JSON.
+    stands behind a whole field, for a server tells numbers and flags apart in parts of JSON. Milvus Lite looks through
+    all rows for each part of a chain: 500 parts took 24 s for 20,000 products.
     """
     match filter:
         case And(parts) | Or(parts):
-            return all(can_render(part, dialect) for part in parts)
+            short = len(parts) <= _CHAIN or dialect is not Dialect.LITE
+            return short and all(can_render(part, dialect) for part in parts)
         case Not(part):
             return can_render(part, dialect)
         case Like(ref, pattern):
