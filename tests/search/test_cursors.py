@@ -201,6 +201,13 @@ def test_what_is_no_cursor_is_said(shop: Shop) -> None:
     with pytest.raises(ConfigError, match="of an older mm-milvus; begin again with the first page"):
         shop.search(replace(query, cursor=older))
     assert len(shop.search(replace(query, cursor=cursor))) == 3
+    query = Query(NEAREST, boosts=(Boost("price", "multiply", 2.0),), limit=3)
+    key, id, score, seen, _, *neighbours = json.loads(
+        base64.urlsafe_b64decode(shop.search(query).cursor or "")
+    )
+    huge = json.dumps([key, id, score, seen, [1e300], *neighbours])
+    with pytest.raises(ConfigError, match="a score beyond all numbers"):
+        shop.search(replace(query, cursor=base64.urlsafe_b64encode(huge.encode()).decode()))
 
 
 def test_the_second_look_goes_on_behind_what_is_gone(shop: Shop) -> None:
