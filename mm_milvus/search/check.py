@@ -117,6 +117,10 @@ def _check_used(query: Query, collection: Collection) -> None:
         raise ConfigError(
             f"{name} says how words and vectors come together in the mode 'hybrid'; the mode of this query is {mode}"
         )
+    if query.combine == "rrf" and query.alpha != _PLAIN.alpha:
+        raise ConfigError(
+            "alpha weighs scores, and combine='rrf' (--combine rrf) goes by ranks; give one of them"
+        )
     if query.rrf_k != _PLAIN.rrf_k and query.combine != "rrf":
         raise ConfigError(
             "rrf_k is the constant of reciprocal ranks; give combine='rrf' (--combine rrf), too"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.errors import ConfigError
-from mm_milvus.records import Query
 from mm_milvus.search.cursor import position
 from mm_milvus.search.parts import signal_text
 from mm_milvus.store import MAX_WINDOW
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mm_milvus.fusion import Fusion
-    from mm_milvus.records import Hit, Signal
+    from mm_milvus.records import Hit, Query, Signal
     from mm_milvus.search.cursor import Cursor
     from mm_milvus.search.indexes import Indexes
     from mm_milvus.store import Collection
@@ -36,7 +35,6 @@ _FIRST_PAGES = (
     100  # that many do for the first pages of a plain ranking: a thousand take several times as long
 )
 _ALL = 10**9
-_ALPHA = Query(()).alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +99,8 @@ def rank(
 ) -> Ranking:
     """The candidates of a query with signals, of each route the ``pool`` best.
 
-    ``vector`` (dim,) is the query vector, None in the mode "text". Raises ConfigError for an ``alpha`` without effect.
+    ``vector`` (dim,) is the query vector, None in the mode "text".
     """
-    if query.combine == "rrf" and query.alpha != _ALPHA:
-        raise ConfigError(
-            "alpha weighs scores, and combine='rrf' (--combine rrf) goes by ranks; give one of them"
-        )
     by_words = by_vector = None
     if vector is not None:
         by_vector = collection.rank(vector, filter=filter, limit=pool)

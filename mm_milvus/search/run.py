@@ -204,13 +204,10 @@ class Searcher:
         for id, values in placed_by(last, fields, types).items() if last else ():
             attributes[id] = {**attributes.get(id, {}), **values}  # whatever they are by now
         if query.boosts:
-            try:
-                candidates = boosted(ranking.candidates, query.boosts, attributes)
-            except OverflowError as error:
-                raise ConfigError("these boosts give a score beyond all numbers; boost by less") from error
-            told_boosts = ", ".join(map(str, query.boosts))
             ranking = replace(
-                ranking, candidates=candidates, explain={**ranking.explain, "boosts": told_boosts}
+                ranking,
+                candidates=boosted(ranking.candidates, query.boosts, attributes),
+                explain={**ranking.explain, "boosts": ", ".join(map(str, query.boosts))},
             )
         if query.rerank is not None:
             ranking = self._reranked(query, ranking)
