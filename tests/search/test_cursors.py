@@ -206,7 +206,7 @@ def test_what_is_no_cursor_is_said(shop: Shop) -> None:
         base64.urlsafe_b64decode(shop.search(query).cursor or "")
     )
     huge = json.dumps([key, id, score, seen, [1e300], *neighbours])
-    with pytest.raises(ConfigError, match="a score makes a score too large"):
+    with pytest.raises(ConfigError, match="makes a score too large"):
         shop.search(replace(query, cursor=base64.urlsafe_b64encode(huge.encode()).decode()))
 
 
