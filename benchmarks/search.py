@@ -3,7 +3,7 @@
     python benchmarks/search.py
 
 20,000 products with random vectors of the offline encoder's width, on a server (one of the pip package milvus is
-started where --uri names none) and on Milvus Lite. Takes about four minutes on two cores.
+started where --uri names none) and on Milvus Lite. Takes about three minutes on two cores.
 """
 
 from __future__ import annotations

@@ -84,14 +84,14 @@ for command in (
 def main() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a container is a Ctrl-C too
-    gc.disable()  # a short command would look through all that it imports again and again, for a fifth of its time
+    gc.disable()  # a short command would look through all that it imports again and again, for a seventh of its time
     try:
         cli(prog_name="mm-milvus")
     except SystemExit as end:
         if end.code != INTERRUPTED:
             # All is done and told: a Ctrl-C now ends what libraries still do, and not with their tracebacks.
             signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-            gc.freeze()  # and once more at its end, for another fifth
+            gc.freeze()  # and once more at its end, for a fifth
             raise
         # Threads that wait for silent picture hosts would hold the process for up to half a minute.
         sys.stdout.flush()

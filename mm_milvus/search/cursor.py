@@ -17,7 +17,7 @@ from mm_milvus.errors import ConfigError, FilterError
 from mm_milvus.records import FieldType, Query
 from mm_milvus.store.filters import ids_filter
 
-__all__ = ["Cursor", "cursor_after", "placed_by", "position"]
+__all__ = ["Cursor", "cursor_after", "place_in", "placed_by", "position"]
 
 # What decides the order beside signals, filter and reranker, with its default.
 _DECIDE = {
@@ -95,6 +95,15 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, int):
         return -_MOST_INT <= value < _MOST_INT
     return isinstance(value, float) and math.isfinite(value)
+
+
+def place_in(places: Mapping[str, int], last: Cursor, *, after_it: bool = True) -> int | None:
+    """Where to go on among products of these places: after the last one, or with the one that was to follow it. None
+    where none of them is there.
+    """
+    if after_it and last.id in places:
+        return places[last.id] + 1
+    return next((places[id] for id in last.following if id in places), None)
 
 
 def placed_by(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import numpy as np
 
 from mm_milvus.search.facets import count_values, without
 from mm_milvus.search.words import RankedWords
-from mm_milvus.store import MOST_ROWS, Reading
+from mm_milvus.store import MOST_ROWS, Kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +53,7 @@ class Indexes:
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         self._index: Index | None = None
-        self._words: RankedWords | None = None
-        self._reading: Reading | None = None  # of the words
+        self._words = Kept(lambda: collection.generation, self._read_words)
 
     def get(self, purpose: str) -> Index:
         """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
@@ -75,13 +73,10 @@ class Indexes:
         capabilities = self._collection.capabilities
         if capabilities.bm25 and not (capabilities.lite and self._collection.total(None)[0] <= MOST_ROWS):
             return None
-        generation = self._collection.generation
-        if self._words is None or self._reading is None or not self._reading.holds(generation):
-            self._words = None  # before the next ones are read
-            began = time.monotonic()
-            self._words = RankedWords(*self._collection.tokens(_BY_WORDS), self._passing)
-            self._reading = Reading(generation, began, time.monotonic())
-        return self._words
+        return self._words.get()
+
+    def _read_words(self) -> RankedWords:
+        return RankedWords(*self._collection.tokens(_BY_WORDS), self._passing)
 
     def _passing(self, filter: Filter, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
         """(N,) which of these products pass; they may have changed since their ids were read."""

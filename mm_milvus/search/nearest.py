@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mm_milvus.errors import ConfigError
+from mm_milvus.search.cursor import place_in
 from mm_milvus.search.order import NEIGHBOURS, read_hits
 from mm_milvus.search.rescore import RESCORED
 from mm_milvus.search.routes import Candidate, by_score
@@ -101,10 +102,8 @@ class Nearest:
     def _after(self, ranked: list[Candidate], last: Cursor) -> list[Candidate]:
         """By score; scores of a second look depend on those beside them, so that there the neighbours tell it."""
         places = {found.id: place for place, found in enumerate(ranked)} if self._head else {}
-        if last.id in places:
-            return ranked[places[last.id] + 1 :]
-        if there := [id for id in last.following if id in places]:
-            return ranked[places[there[0]] :]
+        if (place := place_in(places, last)) is not None:
+            return ranked[place:]
         return [found for found in ranked if by_score(found) > by_score(last)]
 
     def _follow(self, rest: Sequence[Candidate]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm_milvus.errors import ConfigError
 from mm_milvus.records import FieldType
-from mm_milvus.search.cursor import Cursor, cursor_after
+from mm_milvus.search.cursor import Cursor, cursor_after, place_in
 from mm_milvus.search.routes import Candidate, by_score
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Attributes = Mapping[str, Mapping[str, Any]]  # id -> attributes
 
 __all__ = [
+    "NEIGHBOURS",
     "SORTABLE",
     "Order",
     "by_relevance",
@@ -27,6 +28,7 @@ __all__ = [
     "part",
     "place_after",
     "read_hits",
+    "rest_after",
     "sorted_by",
     "with_last",
 ]
@@ -134,10 +136,8 @@ def place_after(entries: Sequence[Sequence[Candidate]], last: Cursor, *, after_i
     follow; without any, after as many entries as were shown.
     """
     places = {found.id: place for place, entry in reversed(list(enumerate(entries))) for found in entry}
-    if after_it and last.id in places:
-        return places[last.id] + 1
-    there = [places[id] for id in last.following if id in places]
-    return there[0] if there else min(last.seen, len(entries))
+    place = place_in(places, last, after_it=after_it)
+    return min(last.seen, len(entries)) if place is None else place
 
 
 def rest_after(

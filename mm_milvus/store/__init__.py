@@ -3,7 +3,7 @@
 from mm_milvus.store.collection import MAX_WINDOW, Collection, Stored
 from mm_milvus.store.connection import Store, is_server
 from mm_milvus.store.embedding_lists import TokenLists
-from mm_milvus.store.generation import Reading
+from mm_milvus.store.generation import Kept
 from mm_milvus.store.mirror import MOST_ROWS, Mirror, Mirrors
 from mm_milvus.store.schema import storable
 from mm_milvus.store.stamp import Stamp, fused_by
@@ -12,9 +12,9 @@ __all__ = [
     "MAX_WINDOW",
     "MOST_ROWS",
     "Collection",
+    "Kept",
     "Mirror",
     "Mirrors",
-    "Reading",
     "Stamp",
     "Store",
     "Stored",

@@ -16,7 +16,7 @@ from mm_milvus.records import Hit, Row
 from mm_milvus.store.asking import Asker
 from mm_milvus.store.columns import count_passing, rows_of, tokens_of
 from mm_milvus.store.counts import Counts
-from mm_milvus.store.filters import Condition, Filter, can_render, ids_filter, parse, render
+from mm_milvus.store.filters import OWN_FIELDS, Condition, Filter, can_render, ids_filter, parse, render
 from mm_milvus.store.generation import Generation
 from mm_milvus.store.limits import check_row
 from mm_milvus.store.mirror import Mirror, Mirrors
@@ -327,13 +327,14 @@ class Collection:
 
     def products(self) -> Iterator[dict[str, Any]]:
         """Everything filters can ask of each stored product: id, text, has_image, has_text and its attributes."""
-        own = ["id", "text", "has_image", "has_text"]
-        fields = [*own, *self._columns, "$meta"]
-        table = self._read_columns(fields)
-        asked = chain.from_iterable(pages(partial(self._query, "read"), fields, _PAGE))
-        for row in asked if table is None else rows_of(table, self.stamp.schema):
+        fields = [*OWN_FIELDS, *self._columns, "$meta"]
+        if (table := self._read_columns(fields)) is not None:
+            rows = rows_of(table, self.stamp.schema)
+        else:
+            rows = chain.from_iterable(pages(partial(self._query, "read"), fields, _PAGE))
+        for row in rows:
             hit = self._unpacker.hit(row["id"], 1.0, row, None)
-            yield {name: row[name] for name in own} | dict(hit.attributes)
+            yield {name: row[name] for name in OWN_FIELDS} | dict(hit.attributes)
 
     def tokens(self, purpose: str) -> tuple[list[str], Tokens]:
         """Ids of all products, rising, and the search tokens of each. Raises NotSupported, as ``mirror`` does."""

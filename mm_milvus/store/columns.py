@@ -1,7 +1,7 @@
 """Whole columns of an embedded database, straight from the memory of Milvus Lite, which is that of this process.
 
 For its queries Milvus Lite builds every row with all its fields, vectors as well: 20,000 products take 1.4 s instead of
-.2 s. What is read here is what those would show. They are left to it where it is another Milvus Lite than the known
+.1 s. What is read here is what those would show. They are left to it where it is another Milvus Lite than the known
 one, and while rows are not in a file yet.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_milvus.records import FieldType
-from mm_milvus.store.filters import fields_of, predicate
+from mm_milvus.store.filters import OWN_FIELDS, fields_of, predicate
 from mm_milvus.store.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ _FOREIGN = (ImportError, AttributeError, TypeError, ValueError, LookupError, Run
 
 def read_columns(database: Any, name: str, fields: Sequence[str]) -> pa.Table | None:
     """These columns of all products of a collection, by rising id; None where they have to be asked for."""
-    try:
-        from milvus_lite.exceptions import MilvusLiteError
-    except ImportError:
-        return None
+    from milvus_lite.exceptions import MilvusLiteError
+
     try:
         collection = database.get_collection(name)
         unsaved = collection._memtable.pk_index_snapshot()
@@ -85,8 +83,8 @@ def _values(column: pa.ChunkedArray, *, encoded: bool) -> list[Any]:
 def count_passing(read: Reader, filter: Filter, schema: Schema) -> int | None:
     """How many products pass, by the columns that the filter names; None where they have to be asked for."""
     named = fields_of(filter)
-    known = ["text", "has_image", "has_text", *(field.name for field in schema.fields if field.typed)]
-    fields = ["id", *(name for name in known if name in named)]
+    known = [*OWN_FIELDS, *(field.name for field in schema.fields if field.typed)]
+    fields = [name for name in known if name in named or name == "id"]
     table = read([*fields, "$meta"] if named - set(fields) else fields)
     return None if table is None else sum(map(predicate(filter), rows_of(table, schema)))
 

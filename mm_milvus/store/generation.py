@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from mm_milvus.store.link import Link
 
-__all__ = ["GENERATION_PROPERTY", "Generation", "Reading", "is_changing", "new_generation"]
+T = TypeVar("T")
+
+__all__ = ["GENERATION_PROPERTY", "Generation", "Kept", "Reading", "new_generation"]
 
 GENERATION_PROPERTY = "mm.generation"
 _CHANGING = "changing:"
@@ -29,11 +31,6 @@ _WORTH = 5  # or so many times as long as it took, so that not all time goes int
 def new_generation() -> str:
     """The text of a collection that has changed and rests."""
     return uuid.uuid4().hex
-
-
-def is_changing(generation: str) -> bool:
-    """Whether somebody writes at this generation."""
-    return generation.startswith(_CHANGING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,30 @@ class Reading:
         if generation != self.generation:
             return False
         age, took = time.monotonic() - self.ended, self.ended - self.began
-        return not is_changing(generation) or age < max(_BRIEFLY, _WORTH * took)
+        return not generation.startswith(_CHANGING) or age < max(_BRIEFLY, _WORTH * took)
+
+
+class Kept(Generic[T]):
+    """What is read of a collection, and read again when that has changed."""
+
+    def __init__(self, generation: Callable[[], str], read: Callable[[], T]) -> None:
+        self._generation = generation
+        self._read = read
+        self._kept: tuple[Reading, T] | None = None
+
+    def get(self) -> T:
+        """As ``read`` gives it. What that raises is raised, and nothing is kept then."""
+        generation = self._generation()
+        if self._kept is None or not self._kept[0].holds(generation):
+            self._kept = None  # before the next one is read: both need not fit the memory
+            began = time.monotonic()
+            value = self._read()
+            self._kept = Reading(generation, began, time.monotonic()), value
+        return self._kept[1]
+
+    def has(self, value: T) -> bool:
+        """Whether ``get`` would give this one, so that what was made of it is worth keeping."""
+        return self._kept is not None and value is self._kept[1] and self._kept[0].holds(self._generation())
 
 
 class Generation:

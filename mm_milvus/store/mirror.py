@@ -6,7 +6,6 @@ while as it goes on, and at once when it ends.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
@@ -16,7 +15,7 @@ import numpy as np
 
 from mm_milvus.errors import NotSupported
 from mm_milvus.store.filters import predicate
-from mm_milvus.store.generation import Reading
+from mm_milvus.store.generation import Kept
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,31 +68,22 @@ class Mirrors:
 
     def __init__(self, source: _Source) -> None:
         self._source = source
-        self._mirror: Mirror | None = None
-        self._reading: Reading | None = None  # of the mirror, or of too many products for one
+        self._kept = Kept(lambda: source.generation, self._read)
 
     def get(self, purpose: str) -> Mirror:
         """Raises NotSupported for a collection that is too large for ``purpose``, a few words for the message."""
-        generation = self._source.generation
-        if not self._holds(generation):
-            self._read(generation)
-        if self._mirror is None:
+        if (mirror := self._kept.get()) is None:
             raise self._refusal(purpose)
-        return self._mirror
+        return mirror
 
     def has(self, mirror: Mirror) -> bool:
-        """Whether ``get`` would give this one, so that what was made of it is worth keeping."""
-        return mirror is self._mirror and self._holds(self._source.generation)
+        """Whether ``get`` would give this one."""
+        return self._kept.has(mirror)
 
-    def _holds(self, generation: str) -> bool:
-        return self._reading is not None and self._reading.holds(generation)
-
-    def _read(self, generation: str) -> None:
-        self._mirror = self._reading = None  # two of them need not fit the memory
-        began = time.monotonic()
+    def _read(self) -> Mirror | None:
+        """None for too many products."""
         rows = list(islice(self._source.products(), MOST_ROWS + 1))
-        self._mirror = Mirror(rows) if len(rows) <= MOST_ROWS else None
-        self._reading = Reading(generation, began, time.monotonic())
+        return Mirror(rows) if len(rows) <= MOST_ROWS else None
 
     def _refusal(self, purpose: str) -> NotSupported:
         return NotSupported(

@@ -59,7 +59,7 @@ def both(shop: Collection) -> list[list[Any]]:
     read = shop._read_columns
     for columns in (read, lambda _: None):
         shop._read_columns = columns  # type: ignore[method-assign]
-        shop._mirrors._mirror = shop._mirrors._reading = None
+        shop._mirrors._kept._kept = None
         found.append([list(shop.products()), *told(shop.tokens("the test"))])
     shop._read_columns = read  # type: ignore[method-assign]
     return found
